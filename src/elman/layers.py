@@ -1,0 +1,376 @@
+"""RNN, GRU and LSTM: `torch.nn`'s recurrent layers, argument by argument, on the kernels behind `ops`.
+
+Parameters, their names, order, initialisation, checks of arguments and `repr` are those of
+`torch.nn.RNNBase`, which the layers inherit; docs/design.md says why it is not `torch.nn.LSTM`. Weights are
+read from the attributes at every call and never cached. It knows nothing of gates and gradients; one
+direction of one layer is in `cells`.
+
+Letters: T steps, B sequences, I inputs, H hidden units, P outputs (proj_size, or H), L layers, D directions
+(1 or 2), N rows (T * B, or the sum of all lengths when packed), V symbols.
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from elman.cells import GRUCell, LSTMCell, RNNCell, Weights, run_direction
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
+
+
+class _Layers(nn.RNNBase):
+    """What RNN, GRU and LSTM share: everything but the cell's name and the shape of its state."""
+
+    # RNNBase keeps a list of its weights, which goes stale when one is replaced: ours is made when asked for.
+    @property
+    def _flat_weights(self) -> list[Any]:
+        return [getattr(self, name, None) for name in self._flat_weights_names]
+
+    @_flat_weights.setter
+    def _flat_weights(self, value: object) -> None:
+        pass
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Run the layers over whole sequences.
+
+        input (T, B, I), or (B, T, I) with batch_first, or (T, I), or a PackedSequence. hx, the initial state,
+        zeros when None: h (L*D, B, P); for LSTM (h, c) with c (L*D, B, H); without B when the input has none.
+        Returns the output (T, B, D*P), laid out like the input, and the final state, shaped like hx.
+        Raises ValueError for a wrong dtype or number of input dimensions, RuntimeError for wrong sizes.
+        """
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx)
+        dims = input.dim()
+        if dims != 3 and dims != 2:
+            raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {dims}D instead")
+        h0, c0 = self._split_state(hx)
+        self._check_state_dims(dims, h0, c0)
+        if dims == 2:
+            x = input.unsqueeze(1)
+            h0, c0 = None if h0 is None else h0.unsqueeze(1), None if c0 is None else c0.unsqueeze(1)
+        else:
+            x = input.transpose(0, 1) if self.batch_first else input
+        weights = self._weights()
+        steps, batch, _ = x.shape
+        self._check(x, batch, h0, c0, weights[0].w_ih)
+        _check_steps(steps)
+        y, h, c = self._run(x, weights, h0, c0, batch)
+        if dims == 2:
+            return y, self._join_state(h.squeeze(1), None if c is None else c.squeeze(1))
+        y = y.view(steps, batch, y.shape[1])
+        return y.transpose(0, 1) if self.batch_first else y, self._join_state(h, c)
+
+    def _forward_packed(self, packed: PackedSequence, hx: Any) -> Any:
+        x, batch_sizes, order, restore = packed
+        h0, c0 = self._split_state(hx)
+        if order is not None:
+            h0, c0 = _permute(h0, order), _permute(c0, order)
+        sizes: list[int] = batch_sizes.tolist()
+        if x.dim() != 2:
+            raise RuntimeError(f"input must have 2 dimensions, got {x.dim()}")
+        weights = self._weights()
+        # torch.nn.LSTM leaves the dtype of a packed input to its matrix product, which raises RuntimeError.
+        self._check(x, sizes[0], h0, c0, weights[0].w_ih, RuntimeError if self.mode == "LSTM" else ValueError)
+        if sum(sizes) != len(x) or sizes != sorted(sizes, reverse=True):
+            raise RuntimeError(
+                f"batch_sizes must not increase and must sum to the {len(x)} rows of data, got {sizes}; "
+                "make packed sequences with torch.nn.utils.rnn.pack_padded_sequence or pack_sequence"
+            )
+        y, h, c = self._run(x, weights, h0, c0, sizes[0], batch_sizes, sizes)
+        if restore is not None:
+            h, c = h.index_select(1, restore), _permute(c, restore)
+        return PackedSequence(y, batch_sizes, order, restore), self._join_state(h, c)
+
+    def forward_tokens(self, tokens: Tensor, embedding: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """`forward(F.embedding(tokens, embedding), state)`, projecting each symbol once, not each token.
+
+        tokens (T, B) integers, time-major whatever batch_first says; embedding (V, I).
+        Returns the output (T, B, D*P) and the final state. Raises as `forward` does.
+        """
+        if tokens.dim() != 2:
+            raise ValueError(f"tokens must be (T, B), got {tokens.dim()} dimensions")
+        steps, batch = tokens.shape
+        _check_steps(steps)
+        h0, c0 = self._split_state(state)
+        self._check_state_dims(3, h0, c0)
+        weights = self._weights()
+        self._check(embedding, batch, h0, c0, weights[0].w_ih)
+        if steps * batch < len(embedding) or self._is_fused(embedding):  # fewer rows to project than symbols
+            y, h, c = self._run(F.embedding(tokens, embedding), weights, h0, c0, batch)
+        else:
+            y, h, c = self._run(embedding, weights, h0, c0, batch, tokens=tokens.flatten())
+        return y.view(steps, batch, y.shape[1]), self._join_state(h, c)
+
+    def _run(
+        self,
+        x: Tensor,
+        weights: list[Weights],
+        h0: Tensor | None,
+        c0: Tensor | None,
+        batch: int,
+        packed_sizes: Tensor | None = None,
+        batch_sizes: list[int] | None = None,
+        tokens: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """x (T, B, I), or packed (N, I), or (V, I) beside tokens (N,) -> y (N, D*P), h_n (L*D, B, P), c_n."""
+        if self._is_fused(x):
+            return self._run_fused(x, weights, h0, c0, batch, packed_sizes)
+        cell = self.mode.lower()
+        x = x.flatten(0, 1) if x.dim() == 3 else x
+        directions = 2 if self.bidirectional else 1
+        h0s = [None] * len(weights) if h0 is None else h0.unbind()
+        c0s = [None] * len(weights) if c0 is None else c0.unbind()
+        h_n: list[Tensor] = []
+        c_n: list[Tensor] = []
+        y: list[Tensor] = []
+        for k, weight in enumerate(weights):
+            reverse = k % directions == 1
+            y_k, h, c = run_direction(cell, x, weight, h0s[k], c0s[k], batch, batch_sizes, reverse, tokens)
+            y.append(y_k)
+            h_n.append(h)
+            if c is not None:
+                c_n.append(c)
+            if len(y) == directions:  # the layer is complete
+                x = y[0] if directions == 1 else torch.cat(y, dim=1)
+                if self.training and self.dropout != 0 and k + 1 < len(weights):
+                    x = torch.dropout(x, self.dropout, True)
+                y, tokens = [], None
+        return x, _stack(h_n), _stack(c_n) if c_n else None
+
+    def _is_fused(self, x: Tensor) -> bool:
+        """Whether torch's own fused kernels serve: on other devices than the CPU, for the cells torch has."""
+        return not (x.is_cpu or x.is_meta or self.mode == "RNN_SIGMOID")
+
+    def _run_fused(
+        self,
+        x: Tensor,
+        weights: list[Weights],
+        h0: Tensor | None,
+        c0: Tensor | None,
+        batch: int,
+        packed_sizes: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The same as `_run`, without tokens, by torch.lstm, torch.gru, torch.rnn_tanh or torch.rnn_relu."""
+        if h0 is None:
+            h0 = x.new_zeros(len(weights), batch, self.proj_size or self.hidden_size)
+        state: Any = h0
+        if self.mode == "LSTM":
+            state = (h0, x.new_zeros(len(weights), batch, self.hidden_size) if c0 is None else c0)
+        flat = [w for weight in weights for w in weight if w is not None]
+        options = (flat, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
+        kernel = getattr(torch, self.mode.lower())
+        if packed_sizes is not None:
+            y, h, *c = kernel(x, packed_sizes, state, *options)
+        else:
+            y, h, *c = kernel(x, state, *options, False)
+            y = y.flatten(0, 1)
+        return y, h, c[0] if c else None
+
+    def _weights(self) -> list[Weights]:
+        """Each layer's directions in turn, as the attributes have them now."""
+        if self.bias:
+            return [Weights(*w) for w in self.all_weights]
+        return [Weights(w[0], w[1], None, None, *w[2:]) for w in self.all_weights]
+
+    def _split_state(self, hx: Any) -> tuple[Tensor | None, Tensor | None]:
+        return hx, None
+
+    def _join_state(self, h: Tensor, c: Tensor | None) -> Any:
+        return h
+
+    def _check_state_dims(self, dims: int, h0: Tensor | None, c0: Tensor | None) -> None:
+        if h0 is None or (h0.dim() == dims and (c0 is None or c0.dim() == dims)):
+            return
+        kind = "batched 3-D" if dims == 3 else "unbatched 2-D"
+        if c0 is None:
+            raise RuntimeError(f"For {kind} input, hx should also be {dims}-D but got {h0.dim()}-D tensor")
+        got = f"({h0.dim()}-D, {c0.dim()}-D) tensors"
+        raise RuntimeError(f"For {kind} input, hx and cx should also be {dims}-D but got {got}")
+
+    def _check(
+        self,
+        x: Tensor,
+        batch: int,
+        h0: Tensor | None,
+        c0: Tensor | None,
+        weight: Tensor,
+        wrong_dtype: type[Exception] = ValueError,
+    ) -> None:
+        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise wrong_dtype(
+                f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
+                f"Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
+            )
+        if x.shape[-1] != self.input_size:
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
+            )
+        _check_device(x, "parameter", weight)
+        if h0 is not None:
+            outer = self.num_layers * (2 if self.bidirectional else 1)
+            name = "hidden" if c0 is None else "hidden[0]"
+            _check_state(name, h0, (outer, batch, self.proj_size or self.hidden_size), x)
+            if c0 is not None:
+                _check_state("hidden[1]", c0, (outer, batch, self.hidden_size), x)
+
+
+def _check_steps(steps: int) -> None:
+    if steps == 0:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+
+
+def _check_device(x: Tensor, kind: str, other: Tensor) -> None:
+    if other.device != x.device:
+        raise RuntimeError(
+            f"Input and {kind} tensors are not at the same device, "
+            f"found input tensor at {x.device} and {kind} tensor at {other.device}"
+        )
+
+
+def _check_state(name: str, state: Tensor, expected: tuple[int, int, int], x: Tensor) -> None:
+    if state.shape != expected:
+        raise RuntimeError(f"Expected {name} size {expected}, got {list(state.shape)}")
+    if state.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise RuntimeError(f"{name} has dtype {state.dtype} but the input has {x.dtype}: convert one of them")
+    _check_device(x, "hidden", state)
+
+
+def _permute(state: Tensor | None, order: Tensor) -> Tensor | None:
+    return None if state is None else state.index_select(1, order)
+
+
+def _stack(states: list[Tensor]) -> Tensor:
+    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)
+
+
+class RNN(_Layers):
+    """Elman's network, `torch.nn.RNN`'s drop-in: h[t] = f(W_ih x[t] + b_ih + W_hh h[t-1] + b_hh).
+
+    f is `nonlinearity`: "tanh", "relu", or, beyond torch.nn, "sigmoid".
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        proj_size: int | None = None,
+    ) -> None:
+        """Arguments of `torch.nn.RNN`. Raises ValueError or TypeError as it does."""
+        _refuse_projection(proj_size)
+        if nonlinearity not in ("tanh", "relu", "sigmoid"):
+            raise ValueError(f"Unknown nonlinearity '{nonlinearity}': use 'tanh', 'relu' or 'sigmoid'.")
+        super().__init__(
+            "RNN_RELU" if nonlinearity == "relu" else "RNN_TANH",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+        )
+        self.nonlinearity = nonlinearity
+        self.mode = f"RNN_{nonlinearity.upper()}"
+
+
+class GRU(_Layers):
+    """Gated recurrent units, `torch.nn.GRU`'s drop-in; equations in `reference.gru_cell`."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        proj_size: int | None = None,
+    ) -> None:
+        """Arguments of `torch.nn.GRU`. Raises ValueError or TypeError as it does."""
+        _refuse_projection(proj_size)
+        super().__init__(
+            "GRU",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+        )
+
+
+class LSTM(_Layers):
+    """Long short-term memory, `torch.nn.LSTM`'s drop-in; equations in `reference.lstm_cell`.
+
+    With proj_size P > 0, the output and the recurrent state are W_hr h, of P units.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Arguments of `torch.nn.LSTM`. Raises ValueError or TypeError as it does."""
+        super().__init__(
+            "LSTM",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
+
+    # What subclasses written for torch.nn.LSTM call.
+    get_expected_cell_size = nn.LSTM.get_expected_cell_size
+    check_forward_args = nn.LSTM.check_forward_args  # type: ignore[assignment]
+    permute_hidden = nn.LSTM.permute_hidden  # type: ignore[assignment]
+
+    def _split_state(self, hx: Any) -> tuple[Tensor | None, Tensor | None]:
+        if hx is None:
+            return None, None
+        h0, c0 = hx[0], hx[1]
+        if len(hx) != 2:
+            raise RuntimeError("lstm expects two hidden states")
+        return h0, c0
+
+    def _join_state(self, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
+        return h, cast(Tensor, c)
+
+
+def _refuse_projection(proj_size: int | None) -> None:
+    if proj_size is not None:
+        raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")

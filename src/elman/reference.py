@@ -1,0 +1,106 @@
+"""Every recurrence in plain PyTorch, one equation a line.
+
+The twin of the native kernels: the tests' oracle, the path for devices and dtypes the kernels do not have,
+and what second derivatives recompute through. Any device, any floating dtype, differentiable to any order. It
+knows nothing of layers, dropout or input projections: those belong to `layers`.
+
+Letters: T steps, B sequences, H hidden units, G gates, N rows (T * B, or the sum of all lengths when packed).
+`x` is a step's input already projected and biased: x = W_ih input + b_ih (+ b_hh, see `recurrence`).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1, "gru": 3, "lstm": 4}
+
+_ACTIVATIONS = {"rnn_tanh": torch.tanh, "rnn_relu": torch.relu, "rnn_sigmoid": torch.sigmoid}
+
+
+def rnn_cell(cell: str, x: Tensor, h: Tensor, w_hh: Tensor) -> Tensor:
+    """Elman's recurrence ("Finding structure in time", Cognitive Science 14, 1990): h' = f(x + W_hh h).
+
+    x (B, H), h (B, H), w_hh (H, H) -> h' (B, H); f is tanh, relu or sigmoid, as `cell` names it.
+    """
+    f = _ACTIVATIONS[cell]
+    return f(x + F.linear(h, w_hh))
+
+
+def gru_cell(x: Tensor, h: Tensor, w_hh: Tensor, b_hn: Tensor | None) -> Tensor:
+    """Gated recurrent unit (Cho et al., "Learning phrase representations", EMNLP 2014), in order r, z, n.
+
+    x (B, 3H), h (B, H), w_hh (3H, H), b_hn (H,) or None -> h' (B, H).
+    As in cuDNN and PyTorch, the reset gate acts after the product with W_hn, so that one product serves all
+    gates. An open update gate z keeps the old state, as in that paper.
+    """
+    x_r, x_z, x_n = x.chunk(3, dim=1)
+    h_r, h_z, h_n = F.linear(h, w_hh).chunk(3, dim=1)
+    if b_hn is not None:
+        h_n = h_n + b_hn
+    r = torch.sigmoid(x_r + h_r)
+    z = torch.sigmoid(x_z + h_z)
+    n = torch.tanh(x_n + r * h_n)
+    return (1 - z) * n + z * h
+
+
+def lstm_cell(x: Tensor, h: Tensor, c: Tensor, w_hh: Tensor) -> tuple[Tensor, Tensor]:
+    """Long short-term memory (Hochreiter & Schmidhuber, Neural Computation 9, 1997), in order i, f, g, o.
+
+    x (B, 4H), h (B, H), c (B, H), w_hh (4H, H) -> h' (B, H), c' (B, H).
+    With the forget gate of Gers, Schmidhuber & Cummins ("Learning to forget", Neural Computation 12, 2000).
+    """
+    i, f, g, o = (x + F.linear(h, w_hh)).chunk(4, dim=1)
+    i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+    c = f * c + i * g
+    h = o * torch.tanh(c)
+    return h, c
+
+
+def _step(
+    cell: str, x: Tensor, h: Tensor, c: Tensor | None, w_hh: Tensor, b_hn: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    if cell == "lstm":
+        assert c is not None
+        return lstm_cell(x, h, c, w_hh)
+    if cell == "gru":
+        return gru_cell(x, h, w_hh, b_hn), None
+    return rnn_cell(cell, x, h, w_hh), None
+
+
+def _first_rows(new: Tensor, old: Tensor) -> Tensor:
+    """`old` (B, H) with its first rows replaced by `new` (b, H), b <= B."""
+    return new if len(new) == len(old) else torch.cat((new, old[len(new) :]))
+
+
+def recurrence(
+    cell: str,
+    xproj: Tensor,
+    h0: Tensor,
+    c0: Tensor | None,
+    w_hh: Tensor,
+    b_hn: Tensor | None,
+    batch_sizes: list[int] | None,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run `cell` over every step of a batch of sequences.
+
+    xproj (N, G*H): time-major rows of x @ w_ih.T + b_ih, plus b_hh for RNN and LSTM, plus [b_hr, b_hz, 0] for
+    GRU, whose b_hn (H,) stays apart because the reset gate multiplies it. h0 (B, H); c0 (B, H) for LSTM, else
+    None; w_hh (G*H, H). batch_sizes None: N = T * B rows. Otherwise, as in PyTorch's PackedSequence, step t
+    holds batch_sizes[t] rows, never more than the step before. reverse: each sequence is read from its end to
+    its start.
+
+    Returns y (N, H), each output at its input's row; h_n (B, H) and c_n (B, H) (None unless LSTM), the state
+    after each sequence's last processed step.
+    """
+    h, c = h0, c0
+    # An empty batch has no rows to count steps by; one empty step gives the empty result.
+    steps = torch.split(xproj, batch_sizes if batch_sizes is not None else len(h0))
+    y: list[Tensor] = []
+    for x in reversed(steps) if reverse else steps:
+        b = len(x)  # rows b: have ended (forwards) or have not begun (backwards)
+        h_new, c_new = _step(cell, x, h[:b], None if c is None else c[:b], w_hh, b_hn)
+        y.append(h_new)
+        h = _first_rows(h_new, h)
+        c = None if c is None or c_new is None else _first_rows(c_new, c)
+    return torch.cat(y[::-1] if reverse else y), h, c
