@@ -1,0 +1,236 @@
+// The only file that knows Python: check arrays, release the GIL, call.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "kernels.h"
+#include "network.h"
+#include "scratch.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace elman {
+namespace {
+
+using Pointer = uintptr_t;  // 0: absent
+
+const char* const kCellNames[kCells] = {"rnn_tanh", "rnn_relu", "rnn_sigmoid", "gru", "lstm"};
+
+Cell cell_named(const std::string& name) {
+  for (int i = 0; i < kCells; ++i)
+    if (name == kCellNames[i]) return Cell(i);
+  throw std::invalid_argument("unknown cell '" + name + "'");
+}
+
+template <class T>
+T* at(Pointer p) {
+  return reinterpret_cast<T*>(p);
+}
+
+template <class T>
+void forward(Cell cell, const Shape& shape, const std::array<Pointer, 10>& p) {
+  static thread_local Scratch<T> packed;
+  const Kernels<T>& k = kernels<T>();
+  Forward<T> f{shape,   at<const T>(p[0]), nullptr,     at<const T>(p[2]), at<const T>(p[3]), at<const T>(p[4]),
+               nullptr, at<T>(p[6]),       at<T>(p[7]), at<T>(p[8]),       at<T>(p[9])};
+  f.c0 = at<const T>(p[5]);
+  if (p[1]) {
+    T* w = packed.get(k.forward_size(cell, shape.hidden));
+    k.pack_forward(cell, shape.hidden, at<const T>(p[1]), w, shape.threads);
+    f.w_hh = w;
+  }
+  k.forward(cell, f);
+}
+
+template <class T>
+void backward(Cell cell, const Shape& shape, const std::array<Pointer, 12>& p) {
+  static thread_local Scratch<T> packed;
+  const Kernels<T>& k = kernels<T>();
+  Backward<T> b{shape,
+                nullptr,
+                at<const T>(p[1]),
+                at<const T>(p[2]),
+                at<const T>(p[3]),
+                at<const T>(p[4]),
+                at<const T>(p[5]),
+                at<const T>(p[6]),
+                at<const T>(p[7]),
+                at<T>(p[8]),
+                at<T>(p[9]),
+                at<T>(p[10]),
+                at<T>(p[11])};
+  if (p[0]) {
+    T* w = packed.get(k.backward_size(cell, shape.hidden));
+    k.pack_backward(cell, shape.hidden, at<const T>(p[0]), w, shape.threads);
+    b.w_hh = w;
+  }
+  k.backward(cell, b);
+}
+
+Shape shape_of(int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes, bool reverse,
+               int threads) {
+  return {steps, batch, hidden, sizes.empty() ? nullptr : sizes.data(), reverse, threads};
+}
+
+using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Tokens = nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using State = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Rng = nb::ndarray<uint64_t, nb::shape<4>, nb::c_contig, nb::device::cpu>;
+using LayerArrays = std::tuple<Floats, Floats, nb::object, nb::object>;
+using Array = nb::ndarray<nb::numpy, float>;
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+const float* optional_bias(const nb::object& array, int64_t size) {
+  if (array.is_none()) return nullptr;
+  const auto floats = nb::cast<Floats>(array);
+  require(int64_t(floats.size()) == size, "a layer's bias must have G·H numbers");
+  return floats.data();
+}
+
+template <class T>
+auto owned(T* data, std::initializer_list<size_t> shape) {
+  nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+  return nb::ndarray<nb::numpy, T>(data, shape, owner);
+}
+
+void build(Network* self, const std::string& name, const Floats& embedding, const std::vector<LayerArrays>& arrays,
+           const Floats& head_weight, const Floats& head_bias) {
+  const Cell cell = cell_named(name);
+  require(embedding.ndim() == 2 && head_weight.ndim() == 2 && !arrays.empty(),
+          "embedding and head_weight must be matrices, and there must be a layer");
+  const int64_t V = embedding.shape(0), H = head_weight.shape(1), GH = gates_of(cell) * H;
+  require(int64_t(head_weight.shape(0)) == V && int64_t(head_bias.size()) == V, "the head must have a row per symbol");
+  std::vector<LayerWeights> layers;
+  int64_t in = embedding.shape(1);
+  for (const auto& [w_ih, w_hh, b_ih, b_hh] : arrays) {
+    require(int64_t(w_ih.size()) == GH * in && int64_t(w_hh.size()) == GH * H, "a layer's weights have the wrong size");
+    layers.push_back({in, w_ih.data(), w_hh.data(), optional_bias(b_ih, GH), optional_bias(b_hh, GH)});
+    in = H;
+  }
+  new (self) Network(cell, V, embedding.shape(1), H, embedding.data(), layers, head_weight.data(), head_bias.data());
+}
+
+void check_tokens(const Network& net, const Tokens& tokens, const State& state) {
+  require(state.shape(0) == tokens.shape(0) && int64_t(state.shape(1)) == net.state_size(),
+          "state must be (B, state_size) for tokens (B, T)");
+  const int64_t* t = tokens.data();
+  for (size_t i = 0; i < tokens.size(); ++i)
+    require(t[i] >= 0 && t[i] < net.symbols(), "a token lies outside the vocabulary");
+}
+
+Sampling sampling(double temperature, int64_t top_k, double top_p) {
+  require(temperature >= 0, "temperature must not be negative");
+  return {temperature, top_k, top_p};
+}
+
+Array feed(const Network& net, const Tokens& tokens, const State& state, int threads) {
+  check_tokens(net, tokens, state);
+  const size_t B = tokens.shape(0), T = tokens.shape(1), V = net.symbols();
+  auto out = owned(new float[B * T * V], {B, T, V});
+  nb::gil_scoped_release release;
+  if (B * T > 0) net.feed(B, T, tokens.data(), state.data(), out.data(), threads);
+  return out;
+}
+
+Array score(const Network& net, const Tokens& tokens, const State& state, int threads) {
+  check_tokens(net, tokens, state);
+  require(tokens.shape(1) > 0, "score needs at least one token a stream");
+  const size_t B = tokens.shape(0), T = tokens.shape(1) - 1;
+  auto out = owned(new float[B * T], {B, T});
+  nb::gil_scoped_release release;
+  if (B * T > 0) net.score(B, T, tokens.data(), state.data(), out.data(), threads);
+  return out;
+}
+
+Array step(const Network& net, int64_t token, const State& state) {
+  require(token >= 0 && token < net.symbols(), "a token lies outside the vocabulary");
+  require(state.shape(0) == 1 && int64_t(state.shape(1)) == net.state_size(), "state must be (1, state_size)");
+  const size_t V = net.symbols();
+  auto out = owned(new float[V], {V});
+  net.feed(1, 1, &token, state.data(), out.data(), 1);
+  return out;
+}
+
+int64_t sample_one(const Network&, const nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>& logits,
+                   double temperature, int64_t top_k, double top_p, const Rng& rng) {
+  require(logits.size() > 0, "logits are empty");
+  std::vector<float> weight;
+  std::vector<int32_t> order;
+  return sample(logits.size(), logits.data(), sampling(temperature, top_k, top_p), rng.data(), weight, order);
+}
+
+auto generate(const Network& net, int64_t token, int64_t count, const State& state, double temperature, int64_t top_k,
+              double top_p, const Rng& rng) {
+  require(token >= 0 && token < net.symbols(), "a token lies outside the vocabulary");
+  require(state.shape(0) == 1 && int64_t(state.shape(1)) == net.state_size(), "state must be (1, state_size)");
+  require(count >= 0, "count must not be negative");
+  const Sampling how = sampling(temperature, top_k, top_p);
+  auto out = owned(new int64_t[count], {size_t(count)});
+  nb::gil_scoped_release release;
+  net.generate(token, count, state.data(), how, rng.data(), out.data());
+  return out;
+}
+
+std::vector<std::string> level_names() {
+  int count;
+  const Level* const* all = levels(&count);
+  std::vector<std::string> names;
+  for (int i = 0; i < count; ++i) names.push_back(all[i]->name);
+  return names;
+}
+
+}  // namespace
+}  // namespace elman
+
+NB_MODULE(_native, m) {
+  using namespace elman;
+  m.def("cpu_level", [] { return level().name; }, "The CPU level whose kernels are in use.");
+  m.def("cpu_levels", &level_names, "The CPU levels that this machine can run.");
+  m.def(
+      "use_cpu_level",
+      [](const std::string& name) { require(use_level(name.c_str()), "no such CPU level was built or runs here"); },
+      "level"_a, "Use one of cpu_levels() from now on. Networks built before keep theirs.");
+
+  // Pointers are to C-contiguous arrays of the shapes in kernels.h; ops.py checks them. 0 means absent.
+  m.def("forward",
+        [](int cell, bool f64, int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes,
+           bool reverse, int threads, Pointer x, Pointer w_hh, Pointer product, Pointer b_hn, Pointer h0, Pointer c0,
+           Pointer y, Pointer c, Pointer gates, Pointer hidden_n) {
+          nb::gil_scoped_release release;
+          const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads);
+          const std::array<Pointer, 10> p{x, w_hh, product, b_hn, h0, c0, y, c, gates, hidden_n};
+          f64 ? forward<double>(Cell(cell), shape, p) : forward<float>(Cell(cell), shape, p);
+        });
+  m.def("backward",
+        [](int cell, bool f64, int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes,
+           bool reverse, int threads, Pointer w_hh, Pointer y, Pointer c, Pointer gates, Pointer hidden_n, Pointer h0,
+           Pointer c0, Pointer dy, Pointer dgates, Pointer dhidden_n, Pointer dh, Pointer dc) {
+          nb::gil_scoped_release release;
+          const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads);
+          const std::array<Pointer, 12> p{w_hh, y, c, gates, hidden_n, h0, c0, dy, dgates, dhidden_n, dh, dc};
+          f64 ? backward<double>(Cell(cell), shape, p) : backward<float>(Cell(cell), shape, p);
+        });
+
+  nb::class_<Network>(m, "Network")
+      .def("__init__", &build, "cell"_a, "embedding"_a, "layers"_a, "head_weight"_a, "head_bias"_a)
+      .def_prop_ro("state_size", &Network::state_size)
+      .def_prop_ro("symbols", &Network::symbols)
+      .def("feed", &feed, "tokens"_a, "state"_a, "threads"_a = 1)
+      .def("score", &score, "tokens"_a, "state"_a, "threads"_a = 1)
+      .def("step", &step, "token"_a, "state"_a)
+      .def("sample", &sample_one, "logits"_a, "temperature"_a, "top_k"_a, "top_p"_a, "rng"_a)
+      .def("generate", &generate, "token"_a, "count"_a, "state"_a, "temperature"_a, "top_k"_a, "top_p"_a, "rng"_a);
+}

@@ -1,0 +1,117 @@
+// Small matrix products whose results never leave the registers before a cell's equations have used them.
+//
+// Weights lie packed as [panel][depth][NV][W]: the NV vectors that one panel of units needs at one depth are side by
+// side. A tile is R rows × NV vectors of sums; R is chosen so that the sums fill the registers. Every sum runs over
+// the depth in the same order whatever the tile, so results do not depend on how rows and panels are shared out.
+#pragma once
+
+#include "simd.h"
+
+namespace elman::ELMAN_LEVEL {
+
+// Rows of the left factor: row r is a + r·stride, `depth` numbers long. Its weights start `skip` into the panel's.
+template <class T>
+struct Factor {
+  const T* a;
+  int64_t stride, depth, skip;
+};
+
+constexpr int smaller(int r) { return r > 4 ? r / 2 : r - 1; }
+
+// A single row has too few sums to hide the latency of a multiply-add: take several panels at once.
+constexpr int panels_at_once(int r, int nv) { return r * nv >= 8 ? 1 : 8 / (r * nv); }
+
+template <int NV>
+constexpr int kTileRows = (kRegisters - 4) / NV;
+
+// sums [P][R][NV][W] = the factors' rows times their weights. Loops over the sums must unroll completely, or the
+// compiler keeps them in memory; that is why they leave through `sums` and not straight into the equations, whose
+// code would otherwise be repeated for every row of every tile.
+template <class T, int P, int R, int NV>
+[[gnu::noinline]] void multiply(const Factor<T>* factors, int count, const T* w, int64_t panel_size, T* sums) {
+  constexpr int W = Simd<T>::W;
+  Vec<T> sum[P][R][NV];
+#pragma GCC unroll 16
+  for (int i = 0; i < P * R * NV; ++i) sum[i / (R * NV)][i / NV % R][i % NV] = Vec<T>{};
+  for (int f = 0; f < count; ++f) {
+    const T *a = factors[f].a, *b = w + factors[f].skip * NV * W;
+    const int64_t stride = factors[f].stride;
+    for (int64_t k = 0; k < factors[f].depth; ++k, ++a, b += NV * W) {
+#pragma GCC unroll 16
+      for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          const Vec<T> x = splat(a[r * stride]);
+#pragma GCC unroll 16
+          for (int v = 0; v < NV; ++v) sum[p][r][v] += x * load<T>(b + p * panel_size + v * W);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < P * R * NV; ++i) store(sums + i * W, sum[i / (R * NV)][i / NV % R][i % NV]);
+}
+
+// What a product is for: Op says which factors to multiply and what to do with a tile's sums.
+//   Op::T, Op::NV, Op::U (units of a panel), op.w (packed weights or null), op.depth
+//   op.factors(row, Factor[2])              fills in the factors of rows from `row` on, returns how many
+//   op.finish<Full>(sums, rows, row, unit)  uses sums [rows][NV][W]; Full: all U units exist
+template <class Op, int R, int P>
+ELMAN_INLINE void tile(const Op& op, int64_t row, int64_t panel, bool full) {
+  using T = typename Op::T;
+  constexpr int W = Simd<T>::W;
+  alignas(64) T sums[P * R * Op::NV * W];
+  Factor<T> factors[2];
+  const int64_t panel_size = op.depth * Op::NV * W;
+  multiply<T, P, R, Op::NV>(factors, op.factors(row, factors), op.w + panel * panel_size, panel_size, sums);
+  for (int p = 0; p < P; ++p)
+    full ? op.template finish<true>(sums + p * R * Op::NV * W, R, row, (panel + p) * Op::U)
+         : op.template finish<false>(sums + p * R * Op::NV * W, R, row, (panel + p) * Op::U);
+}
+
+template <class Op, int R>
+ELMAN_INLINE void panel_rows(const Op& op, int64_t row, int64_t end, int64_t panel, bool full) {
+  for (; row + R <= end; row += R) tile<Op, R, 1>(op, row, panel, full);
+  if constexpr (R > 1)
+    if (row < end) panel_rows<Op, smaller(R)>(op, row, end, panel, full);
+}
+
+template <class Op, int R>
+ELMAN_INLINE int64_t panel_groups(const Op& op, int64_t row, int64_t panel, int64_t end) {
+  constexpr int P = panels_at_once(R, Op::NV);
+  for (; panel + P <= end; panel += P) tile<Op, R, P>(op, row, panel, true);
+  return panel;
+}
+
+// Rows [row, end) × panels [panel, last), of `units` units in all.
+template <class Op>
+void product(const Op& op, int64_t row, int64_t end, int64_t panel, int64_t last, int64_t units) {
+  const int64_t full = units / Op::U < last ? units / Op::U : last;
+  if (end - row == 1) panel = panel_groups<Op, 1>(op, row, panel, full);
+  if (end - row == 2) panel = panel_groups<Op, 2>(op, row, panel, full);
+  for (; panel < last; ++panel) panel_rows<Op, kTileRows<Op::NV>>(op, row, end, panel, panel < full);
+}
+
+inline int64_t panels(int64_t units, int64_t per_panel) { return (units + per_panel - 1) / per_panel; }
+
+// w [G·units][depth] → [panel][depth][S][G][W] with S vectors of units in a panel, zeros past the last unit.
+template <class T, int G, int S>
+void pack(int64_t units, int64_t depth, const T* w, T* packed, int threads) {
+  constexpr int W = Simd<T>::W;
+  const int64_t count = panels(units, S * W);
+#pragma omp parallel for num_threads(threads) if (threads > 1 && units * depth * G > 65536)
+  for (int64_t panel = 0; panel < count; ++panel)
+    for (int s = 0; s < S; ++s)
+      for (int g = 0; g < G; ++g) {
+        const int64_t unit = (panel * S + s) * W;
+        const int64_t left = units - unit < 0 ? 0 : units - unit < W ? units - unit : W;
+        const T* from = w + (g * units + unit) * depth;
+        T* to = packed + (panel * depth * S * G + s * G + g) * W;
+        for (int64_t k = 0; k < depth; ++k, to += S * G * W) {
+          for (int64_t i = 0; i < left; ++i) to[i] = from[i * depth + k];
+          for (int64_t i = left; i < W; ++i) to[i] = 0;
+        }
+      }
+}
+
+}  // namespace elman::ELMAN_LEVEL
