@@ -1,0 +1,262 @@
+"""A trained network at work without PyTorch: streams that are fed and remember, text written, text scored.
+
+Builds the native network from a model's tensors and drives it; a stream's state is an array of its own. Knows
+codecs only by `encode` and `decode`, and neither files nor training.
+"""
+
+import math
+import operator
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from elman._native import Network
+from elman.codec import UNKNOWN, Characters
+from elman.data import Codes, ElmanError, too_short
+
+Floats = npt.NDArray[np.float32]
+
+SEGMENTS = 16  # parts of a long text that are scored side by side
+WARM_UP = 1_000  # characters read, and not counted, before each part but the first
+_SHORTEST = 4 * WARM_UP  # characters in a part: shorter parts would mostly warm up
+_CHUNK = 256  # steps fed at a time: bounds the memory
+_BLOCK = 16  # characters written at a time: a millisecond or less, so output still flows
+_KERNELS = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"}
+_NEVER = -1e30  # a logit that no sampling picks
+
+
+def build_network(
+    model: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], writes_unknown: bool = True
+) -> Network:
+    """The native network of a model file's description and tensors, all float32.
+
+    With `writes_unknown` False the unknown symbol has no probability: right for writing, wrong for scoring.
+    Raises ElmanError where tensors are missing or do not fit each other or the description.
+    """
+    try:
+        layers = [_layer(tensors, i) for i in range(model["num_layers"])]
+        embedding = _floats(tensors["embedding.weight"])
+        head = embedding if model["tied"] else _floats(tensors["head.weight"])
+        bias = _floats(tensors["head.bias"]).copy()
+        if embedding.shape[0] != model["vocabulary"] or head.shape[1] != model["hidden_size"]:
+            raise ValueError("their shapes are not those described")
+        if not writes_unknown:
+            bias[UNKNOWN] = _NEVER
+        return Network(_KERNELS[model["cell"]], embedding, layers, head, bias)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        problem = f"there is no {error}" if isinstance(error, KeyError) else error
+        raise ElmanError(f"the model's tensors do not fit its description: {problem}.") from error
+
+
+def _layer(tensors: Mapping[str, npt.NDArray[Any]], i: int) -> tuple[Any, ...]:
+    weights = (_floats(tensors[f"layers.weight_{kind}_l{i}"]) for kind in ("ih", "hh"))
+    biases = (tensors.get(f"layers.bias_{kind}_l{i}") for kind in ("ih", "hh"))
+    return (*weights, *(None if bias is None else _floats(bias) for bias in biases))
+
+
+def _floats(array: npt.NDArray[Any]) -> Floats:
+    return np.ascontiguousarray(array, np.float32)
+
+
+class Stream:
+    """A network and one state: what it was fed so far. Streams of one network do not disturb each other.
+
+    `state` (1, state_size) float32 is advanced in place by every call.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.state: Floats = np.zeros((1, network.state_size), np.float32)
+
+    def step(self, code: int) -> Floats:
+        """Feeds one code; logits (V,) of the next."""
+        logits: Floats = self.network.step(code, self.state)
+        return logits
+
+    def feed(self, codes: npt.ArrayLike) -> Floats:
+        """Feeds codes (T,) as one chunk; logits (T, V), row t being those of what follows code t."""
+        tokens = np.ascontiguousarray(codes, np.int64)
+        logits: Floats = self.network.feed(tokens[None], self.state)[0]
+        return logits
+
+    def save(self) -> Floats:
+        """A copy of the state, to keep or move. Any stream of the same model can `restore` it."""
+        return self.state.copy()
+
+    def restore(self, state: npt.ArrayLike) -> None:
+        """Continues from a saved state. Raises ElmanError if it is not of shape (1, state_size)."""
+        given = np.asarray(state, np.float32)
+        if given.shape != self.state.shape:
+            raise ElmanError(f"this model's state has shape {self.state.shape}, not {given.shape}.")
+        self.state[:] = given
+
+    def reset(self) -> None:
+        """Forgets everything: the state is zero again."""
+        self.state[:] = 0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next symbol is drawn: temperature, the `top_k` likeliest, the fewest that reach `top_p`.
+
+    `greedy` takes the likeliest and ignores the rest. Raises ElmanError for values that make no sense.
+    """
+
+    temperature: float = 0.8
+    top_k: int | None = None
+    top_p: float | None = None
+    greedy: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ElmanError(
+                f"temperature must be above 0, not {self.temperature}. For the likeliest character at every "
+                "step, ask for greedy instead."
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise ElmanError(f"top_k must be at least 1, not {self.top_k}.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ElmanError(f"top_p must be above 0 and at most 1, not {self.top_p}.")
+
+    def arguments(self) -> tuple[float, int, float]:
+        """(temperature, top_k, top_p) as the native network takes them, where 0, 0 and 1 are none."""
+        temperature = 0.0 if self.greedy else float(self.temperature)
+        return temperature, self.top_k or 0, 1.0 if self.top_p is None else float(self.top_p)
+
+
+def generate(
+    network: Network,
+    codec: Characters,
+    prompt: str,
+    length: int,
+    sampling: Sampling,
+    seed: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    on_unknown: Literal["error", "replace"] = "error",
+) -> Iterator[str]:
+    """Up to `length` characters that follow `prompt`, in pieces as they are written, from a zero state.
+
+    Ends before the first of the `stop` strings. An empty prompt starts like a new line. The same seed writes
+    the same text. Characters of the prompt outside the alphabet raise ElmanError, which names them; with
+    on_unknown="replace" they are read as the unknown symbol. Everything is checked before the first piece.
+    """
+    if length < 1:
+        raise ElmanError(f"length must be at least 1, not {length}.")
+    if on_unknown not in ("error", "replace"):
+        raise ElmanError(f'on_unknown must be "error" or "replace", not {on_unknown!r}.')
+    stops = [stop] if isinstance(stop, str) else list(stop or ())
+    if "" in stops:
+        raise ElmanError("a stop string must not be empty: everything would end before it starts.")
+    codes = _prompt_codes(codec, prompt, on_unknown)
+    pieces = _write(Stream(network), codec, codes, length, sampling.arguments(), random_state(seed))
+    return until(pieces, stops) if stops else pieces
+
+
+def _prompt_codes(codec: Characters, prompt: str, on_unknown: str) -> Codes:
+    prompt = prompt.replace("\r\n", "\n").replace("\r", "\n")  # as texts are read
+    if on_unknown == "error" and (unknown := codec.unknown(prompt)):
+        raise ElmanError(
+            f"the prompt holds {listed(unknown)}, which the model has never seen. Leave "
+            f"{'it' if len(unknown) == 1 else 'them'} out, or have the unknown symbol stand in."
+        )
+    if not prompt:
+        prompt = "\n" if "\n" in codec.symbols else codec.symbols[0]
+    return codec.encode(prompt)
+
+
+def listed(characters: str, most: int = 8) -> str:
+    """Characters as a reader can recognise them: 'é' (U+00E9), and so on."""
+    named = [f"{c!r} (U+{ord(c):04X})" for c in characters[:most]]
+    more = f" and {len(characters) - most:,} more characters" if len(characters) > most else ""
+    return ", ".join(named) + more
+
+
+def _write(
+    stream: Stream, codec: Characters, prompt: Codes, length: int, how: tuple[float, int, float], rng: Any
+) -> Iterator[str]:
+    for start in range(0, len(prompt) - 1, _CHUNK):
+        stream.feed(prompt[start : min(start + _CHUNK, len(prompt) - 1)])
+    code, generate, state = int(prompt[-1]), stream.network.generate, stream.state
+    while length > 0:
+        codes = generate(code, min(length, _BLOCK), state, *how, rng)
+        code, length = int(codes[-1]), length - len(codes)
+        yield codec.decode(codes)
+
+
+def until(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    """`pieces` up to the first of the stop strings, which may span pieces and is itself left out."""
+    held = ""  # the end of what has come, as long as it may turn out to be the start of a stop string
+    for piece in pieces:
+        held += piece
+        found = [at for at in map(held.find, stops) if at >= 0]
+        if found:
+            held = held[: min(found)]
+            break
+        free = len(held) - max(_overlap(held, stop) for stop in stops)
+        if free:
+            yield held[:free]
+            held = held[free:]
+    if held:
+        yield held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that is a start of `stop`."""
+    longest = min(len(text), len(stop) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def random_state(seed: int | None) -> npt.NDArray[np.uint64]:
+    """The random generator's four words: from any integer by SplitMix64 (Vigna), or from entropy for None."""
+    x = int.from_bytes(os.urandom(8), "little") if seed is None else operator.index(seed)
+    words, mask = [], 2**64 - 1
+    for _ in range(4):
+        x = (x + 0x9E3779B97F4A7C15) & mask
+        z = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        words.append(z ^ (z >> 31))
+    return np.array(words, np.uint64)
+
+
+def score(network: Network, codes: Codes) -> tuple[float, int]:
+    """(nats, count): the summed -log p of codes[1:], count of them, each given all before it.
+
+    A long text is cut into up to 16 parts that run side by side. All but the first start from a zero state
+    1,000 characters before their own, which is where a trained network has forgotten that it was zero.
+    Raises ElmanError for fewer than two codes.
+    """
+    count = len(codes) - 1
+    if count < 1:
+        raise too_short(len(codes), 2)
+    parts = min(SEGMENTS, max(1, count // _SHORTEST))
+    part = -(-count // parts)
+    state: Floats = np.zeros((parts, network.state_size), np.float32)
+    starts = part * np.arange(parts)
+    if parts > 1:
+        for _ in _nats(network, codes, starts[1:] - WARM_UP, WARM_UP, state[1:]):
+            pass
+    counted = np.minimum(count - starts, part)  # the last part may be shorter
+    total = done = 0.0
+    for nats in _nats(network, codes, starts, part, state):
+        columns = done + np.arange(nats.shape[1])
+        total += nats.sum(where=columns < counted[:, None], dtype=np.float64)
+        done += nats.shape[1]
+    return float(total), count
+
+
+def _nats(network: Network, codes: Codes, starts: Codes, steps: int, state: Floats) -> Iterator[Floats]:
+    """Scores `steps` codes after each of starts (B,), by chunks. Past the end the last code repeats."""
+    for at in range(0, steps, _CHUNK):
+        width = min(_CHUNK, steps - at)
+        places = starts[:, None] + at + np.arange(width + 1)
+        tokens = np.take(codes, places, mode="clip").astype(np.int64)
+        yield network.score(tokens, state, threads=cores())
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
