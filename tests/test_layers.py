@@ -85,7 +85,7 @@ def an_input(
 @pytest.mark.parametrize(("batch_first", "packed"), FLAGS)
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_argument(cell, num_layers, bidirectional, bias, batch_first, packed):
     options = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
@@ -228,9 +228,9 @@ def test_tokens_equal_embedded_inputs(cell, bidirectional):
 @pytest.mark.parametrize("cell", [*CELLS, "sigmoid"])
 def test_first_and_second_derivatives(cell):
     if cell == "sigmoid":
-        ours = layers.RNN(2, 3, 2, nonlinearity="sigmoid", bidirectional=True, dtype=torch.float64)
+        ours = layers.RNN(2, 3, nonlinearity="sigmoid", bidirectional=True, dtype=torch.float64)
     else:
-        _, ours = twins(cell, 2, 3, 2, bidirectional=True, dtype=torch.float64)
+        _, ours = twins(cell, 2, 3, bidirectional=True, dtype=torch.float64)
     names, weights = zip(*ours.named_parameters(), strict=True)
     for packed in (False, True):
         inputs = an_input(ours, 2, steps=2, packed=packed)

@@ -49,7 +49,8 @@ def run_direction(
     xproj = F.linear(x, w_ih, bias)
     if tokens is not None:
         xproj = F.embedding(tokens, xproj)
-    # Under autocast the product came out narrow; as in torch, so does RNN's output. The others' follows x.
+    # Under autocast the product came out narrow, but the recurrence runs in the weights' own dtype. As in torch,
+    # RNN's output comes out narrow too; the others' follows x.
     dtype, narrow = w_ih.dtype, xproj.dtype if cell.startswith("rnn") else x.dtype
     if w_hr is not None:
         # h[t] = W_hr h'[t]: recur on the unprojected h' with W_hh W_hr, and let h0 in beside the inputs.
@@ -61,9 +62,12 @@ def run_direction(
         h0 = w_hh.new_zeros(batch, w_hh.shape[1])
     if c0 is None and cell == "lstm":
         c0 = w_hh.new_zeros(batch, w_hh.shape[1])
-    if xproj.dtype != dtype or h0.dtype != dtype:
+    if xproj.dtype == h0.dtype == dtype:
+        y, h, c = ops.recurrence(cell, xproj, h0, c0, w_hh, b_hn, batch_sizes, reverse)
+    else:
         xproj, h0, c0 = xproj.to(dtype), h0.to(dtype), None if c0 is None else c0.to(dtype)
-    y, h, c = ops.recurrence(cell, xproj, h0, c0, w_hh, b_hn, batch_sizes, reverse)
+        with torch.autocast(x.device.type, enabled=False):
+            y, h, c = ops.recurrence(cell, xproj, h0, c0, w_hh, b_hn, batch_sizes, reverse)
     if w_hr is not None:
         y, h = F.linear(y, w_hr), F.linear(h, w_hr)
     if y.dtype != narrow:
