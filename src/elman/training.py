@@ -1,0 +1,374 @@
+"""The training loop of every job, on Lightning's Trainer.
+
+A job declares its model, loss, batches and measure; this file runs them to the end of a budget and hands back
+the best weights. It does not know what the batches mean.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from elman.data import ElmanError
+from elman.progress import Report, Snapshot
+from elman.resume import ResumeIO, check_resumable
+from elman.schedule import Budget, Settings
+from elman.trainer import interruptible, make_logger, make_trainer, quiet
+from elman.validation import CHEAPER, FINAL_SHARE, Average, Measure, Validation
+
+NAN_STEPS = 8  # the loss is looked at this often: on other devices than the CPU that waits for the device
+GRACE = 0.5  # seconds that the last validation may take after Ctrl-C
+LOGGED = 200  # points of a training curve
+
+Stopped = Literal["finished", "interrupted", "nan"]
+
+
+class Batch(Protocol):
+    """One step's data. `first`: the carried state starts from zero."""
+
+    @property
+    def inputs(self) -> npt.NDArray[Any]: ...
+    @property
+    def targets(self) -> npt.NDArray[Any]: ...
+    @property
+    def first(self) -> bool: ...
+
+
+class Batches(Protocol):
+    """Training data: endless batches from a global step on, always the same for the same step."""
+
+    steps_per_epoch: int
+
+    def iterate(self, start: int = 0) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one kind of training declares.
+
+    model(inputs, state) returns outputs and the next state; loss(outputs, targets) is a mean over the
+    targets. measure(model, items) yields (sum of losses, count) over the first `items` of validation_items.
+    """
+
+    model: nn.Module
+    loss: Callable[[Tensor, Tensor], Tensor]
+    batches: Batches
+    measure: Measure
+    validation_items: int
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a run is saved every so many seconds.
+
+    `go_on`: continue what is there. `run` says which run it is.
+    """
+
+    path: Path
+    run: dict[str, Any]
+    go_on: bool = False
+    every: float = 30.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """The best weights by validation loss, and what happened. Losses are means per item."""
+
+    weights: dict[str, npt.NDArray[np.float32]]
+    stopped: Stopped
+    validation: float
+    validation_items: int
+    loss: float
+    steps: int
+    best_step: int
+    items: int
+    seconds: float
+    history: list[tuple[int, float, float]]  # step, training loss since the last check, validation loss
+
+
+OnBest = Callable[[Result], None]
+LogKind = Literal["csv", "tensorboard"] | None
+
+
+class Training(pl.LightningModule):
+    """A job under training: one step after another, validation at intervals, and the stop."""
+
+    _COUNTERS = ("steps", "items", "checked", "checked_steps", "checked_items", "loss")
+
+    def __init__(
+        self,
+        job: Job,
+        settings: Settings,
+        report: Report,
+        resume: Resume | None = None,
+        on_best: OnBest | None = None,
+    ) -> None:
+        super().__init__()
+        # Manual: a step costs half of what Lightning's own optimisation loop costs.
+        self.automatic_optimization = False
+        self.model, self.job, self.settings = job.model, job, settings
+        self.report, self.resume, self.on_best = report, resume, on_best
+        self.budget = Budget(settings, job.batches.steps_per_epoch)
+        self.average = Average(job.model, settings.averaging) if settings.averaging > 0 else None
+        self.validation = Validation(job.model, job.measure, job.validation_items, self.average)
+        self.stopped: Stopped | None = None
+        self.interrupted = False
+        self.steps = self.items = 0
+        self.checked = self.checked_steps = self.checked_items = (
+            0  # the last validation: its number, steps, items
+        )
+        self.loss = math.nan  # mean training loss before the last validation
+        self.final: tuple[float, int] | None = None
+        self.carried: Any = None
+        self.loss_sum = torch.zeros(())  # since the last validation
+        self._recent: Tensor | None = None
+        self._rng: Tensor | None = None
+        self._session = (0, 0.0)  # items and seconds when this process began
+        self._next_save = 0.0
+        self._logged = 0
+
+    # What Lightning calls
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW, with weight decay on matrices only (Loshchilov and Hutter 2019)."""
+        s, parameters = self.settings, list(self.model.parameters())
+        matrices = {"params": [p for p in parameters if p.dim() > 1], "weight_decay": s.weight_decay}
+        vectors = {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}
+        return torch.optim.AdamW([matrices, vectors], lr=s.learning_rate, betas=s.betas, fused=True)
+
+    def train_dataloader(self) -> "_Loader":
+        """The batches from the current step on."""
+        return _Loader(self.job.batches, self.steps)
+
+    def on_train_start(self) -> None:
+        """The clock starts; a resumed run takes up torch's random numbers where they were."""
+        self.loss_sum = self.loss_sum.to(self.device)
+        if self._rng is not None:
+            torch.set_rng_state(self._rng)
+        self._session = self.items, self.budget.before
+        self.budget.start()
+        self._next_save = self.budget.elapsed + (self.resume.every if self.resume else math.inf)
+
+    def training_step(self, batch: tuple[Tensor, Tensor, bool], index: int) -> None:
+        """Forward, backward, update; the state is carried on, cut from the graph."""
+        inputs, targets, first = batch
+        optimizer = self._optimizer()
+        outputs, state = self.model(inputs, None if first else self.carried)
+        loss = self.job.loss(outputs, targets)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        optimizer.step()
+        self.steps += 1
+        self.items += targets.numel()
+        self.carried = _detached(state)
+        self._note(loss.detach())
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Between two steps: stop, validate, show, save."""
+        progress = self.budget.progress(self.steps)
+        if self.steps % NAN_STEPS == 0 and not self._is_finite():
+            self._stop("nan")
+        elif progress >= 1:
+            self._stop("finished")
+        elif int(progress * self.budget.checks) > self.checked and not self.interrupted:
+            self.checked = int(progress * self.budget.checks)
+            self._check(lambda: self.interrupted)
+        self._show(progress)
+        if self.interrupted and self.stopped is None:
+            self._stop("interrupted")
+        self._save()
+
+    def on_train_end(self) -> None:
+        """The last validation, then the measure of the best weights over all the data that time allows."""
+        validation, end = self.validation, time.monotonic() + GRACE
+        if self.stopped != "nan":
+            stop = (lambda: time.monotonic() > end) if self.interrupted else (lambda: self.interrupted)
+            self._check(stop)
+        if validation.best is None:
+            return
+        self.model.load_state_dict(validation.best)
+        if not self.interrupted:
+            items = validation.share(self.items, FINAL_SHARE)
+            self.final = validation.total(items, lambda: self.interrupted)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds to Lightning's checkpoint what is ours."""
+        checkpoint["elman"] = {name: getattr(self, name) for name in self._COUNTERS} | {
+            "seconds": self.budget.elapsed,
+            "carried": self.carried,
+            "loss_sum": self.loss_sum,
+            "random": torch.get_rng_state(),
+            "average": self.average and self.average.weights,
+            "validation": self.validation.state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it back."""
+        saved = checkpoint["elman"]
+        for name in self._COUNTERS:
+            setattr(self, name, saved[name])
+        self.budget.before, self.carried = saved["seconds"], saved["carried"]
+        self.loss_sum, self._rng = saved["loss_sum"], saved["random"]
+        if self.average is not None:
+            self.average.weights = saved["average"]
+        self.validation.restore(saved["validation"])
+
+    # Between two steps
+
+    def _optimizer(self) -> Any:
+        optimizer = cast(Any, self.optimizers())
+        rate = self.settings.rate(self.budget.progress(self.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        return optimizer
+
+    def _note(self, loss: Tensor) -> None:
+        self.loss_sum += loss
+        self._recent = loss if self._recent is None else self._recent.lerp(loss, 0.02)
+        if self.average is not None:
+            self.average.update(self.steps)
+
+    def _is_finite(self) -> bool:
+        return math.isfinite(self.loss_sum.item())
+
+    def _stop(self, how: Stopped) -> None:
+        self.stopped = how
+        self.trainer.should_stop = True
+
+    def _check(self, stop: Callable[[], bool]) -> None:
+        """Validate. The time it takes says how much to reserve for the end."""
+        steps, items = self.steps - self.checked_steps, self.items - self.checked_items
+        if steps:
+            self.loss = self.loss_sum.item() / steps
+        begun = time.monotonic()
+        improved = self.validation.check(self.steps, max(items, 1), self.loss, stop)
+        whole = self.validation.share(self.items, FINAL_SHARE)
+        self.budget.reserve = 1.2 * (time.monotonic() - begun + whole / CHEAPER / max(1.0, self.rate))
+        self.checked_steps, self.checked_items = self.steps, self.items
+        self.loss_sum = torch.zeros_like(self.loss_sum)
+        if improved and self.on_best is not None:
+            self.on_best(self.result("interrupted"))
+        if self.validation.memorises():
+            self._warn_of_memorising()
+        self._log(
+            loss=self.loss, validation=self.validation.history[-1][2] if self.validation.history else None
+        )
+
+    def _warn_of_memorising(self) -> None:
+        validation = self.validation
+        self.report.line(
+            f"The model has begun to memorise: validation loss {validation.best_value:.3f} → "
+            f"{validation.history[-1][2]:.3f} while training loss falls to {self.loss:.3f}. The best weights, of "
+            f"step {validation.best_step:,}, are kept. More data, more dropout, a smaller model or a shorter "
+            "run would help."
+        )
+
+    def _show(self, progress: float) -> None:
+        if int(progress * LOGGED) > self._logged and self._recent is not None:
+            self._logged = int(progress * LOGGED)
+            self._log(loss=self._recent.item(), learning_rate=self.settings.rate(progress), rate=self.rate)
+        if self.report.due():
+            loss = None if self._recent is None else self._recent.item()
+            best = self.validation.best_value if self.validation.best else None
+            left = self.budget.left(self.steps)
+            self.report.show(Snapshot(min(1.0, progress), loss, best, self.rate, left))
+
+    @property
+    def rate(self) -> float:
+        """Items a second since this process began to train, validation included."""
+        items, seconds = self._session
+        return (self.items - items) / max(1e-9, self.budget.elapsed - seconds)
+
+    def _log(self, **figures: float | None) -> None:
+        if self.logger is not None:
+            known = {name: value for name, value in figures.items() if value is not None}
+            self.logger.log_metrics(known, self.steps)
+
+    def _save(self) -> None:
+        """Write the resume file if it is time to, or if Ctrl-C ends this run here."""
+        resume = self.resume
+        if resume is None or (self.budget.elapsed < self._next_save and self.stopped != "interrupted"):
+            return
+        if self.stopped == "nan" or not self._is_finite():
+            return
+        begun = self.budget.elapsed
+        self.trainer.save_checkpoint(resume.path, weights_only=False)
+        seconds = self.budget.elapsed - begun
+        self._next_save = self.budget.elapsed + max(resume.every, 100 * seconds)  # at most 1 % of the time
+
+    def result(self, stopped: Stopped) -> Result:
+        """The best so far. Raises ElmanError if there is none."""
+        validation = self.validation
+        if validation.best is None:
+            raise ElmanError(_NO_MODEL[stopped == "nan"])
+        value, items = self.final or (validation.best_value, validation.part or 0)
+        weights = {name: tensor.numpy() for name, tensor in validation.best.items()}
+        loss = self.loss if math.isfinite(self.loss) else math.nan
+        history, seconds = list(validation.history), self.budget.elapsed
+        best = validation.best_step
+        return Result(weights, stopped, value, items, loss, self.steps, best, self.items, seconds, history)
+
+
+_NO_MODEL = (
+    "stopped before there was a model to keep. Train for longer.",
+    "the loss became NaN before there was a model to keep. Try a lower learning rate, a tenth say.",
+)
+
+
+class _Loader:
+    """Batches as torch tensors. It has no length: the budget says when training ends, not the data."""
+
+    def __init__(self, batches: Batches, start: int) -> None:
+        self.batches, self.start = batches, start
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        for batch in self.batches.iterate(self.start):
+            yield torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets), batch.first
+
+
+def train(
+    job: Job,
+    settings: Settings,
+    report: Report | None = None,
+    resume: Resume | None = None,
+    log: LogKind = None,
+    log_path: Path = Path("elman.log"),
+    on_best: OnBest | None = None,
+) -> Result:
+    """Train until the budget is used, Ctrl-C, or a loss that is not a number; the best weights are kept.
+
+    on_best is called after each validation that finds a new best. The resume file is deleted when training
+    finishes. Raises ElmanError when the run to resume is another one, a logger is missing, or nothing was
+    kept.
+    """
+    logger = make_logger(log, log_path)
+    report = report or Report(on=False)
+    training = Training(job, settings, report, resume, on_best)
+    plugin = ResumeIO(resume.run if resume else {})
+    path = None
+    if resume is not None and resume.go_on:
+        check_resumable(resume.path, resume.run)
+        path = resume.path
+    with quiet(), interruptible(training):
+        trainer = make_trainer(plugin, logger)
+        with report:
+            trainer.fit(training, ckpt_path=path, weights_only=False if path else None)
+    stopped = training.stopped or "finished"
+    if resume is not None and stopped != "interrupted":
+        plugin.remove_checkpoint(resume.path)
+    return training.result(stopped)
+
+
+def _detached(state: Any) -> Any:
+    if isinstance(state, tuple):
+        return tuple(map(_detached, state))
+    return state.detach() if isinstance(state, Tensor) else state
