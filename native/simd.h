@@ -22,7 +22,7 @@ using Vec = typename Simd<T>::V;
 
 template <class T>
 ELMAN_INLINE Vec<T> splat(T x) {
-  return Vec<T>{} + x;
+  return x - Vec<T>{};  // x - 0 is x; 0 + x would be an addition, because of -0
 }
 
 template <class T>

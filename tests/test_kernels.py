@@ -23,7 +23,13 @@ def _restore() -> Iterator[None]:
 
 
 def problem(
-    cell: str, steps: int, batch: int, hidden: int, dtype: torch.dtype, sizes: list[int] | None = None, seed: int = 0
+    cell: str,
+    steps: int,
+    batch: int,
+    hidden: int,
+    dtype: torch.dtype,
+    sizes: list[int] | None = None,
+    seed: int = 0,
 ) -> list[Tensor | None]:
     """Arguments of `recurrence`, in order, that need gradients."""
     g = torch.Generator().manual_seed(seed)
@@ -136,11 +142,15 @@ def test_large_and_non_finite_inputs(cell: str, level: str) -> None:
 @pytest.mark.parametrize("level", _native.cpu_levels())
 def test_activations_hold_their_stated_error(level: str) -> None:
     _native.use_cpu_level(level)
-    x = torch.cat([torch.linspace(-12, 12, 20_001), torch.logspace(-30, 1, 500), -torch.logspace(-30, 1, 500)])
+    x = torch.cat(
+        [torch.linspace(-12, 12, 20_001), torch.logspace(-30, 1, 500), -torch.logspace(-30, 1, 500)]
+    )
     zero = torch.zeros(1, len(x))
     weight = torch.zeros(len(x), 1).expand(-1, 1)
     for cell, exact in (("rnn_tanh", torch.tanh), ("rnn_sigmoid", torch.sigmoid)):
-        y = ops.recurrence(cell, x[:, None], zero[0, :1].expand(len(x), 1), None, weight[:1], None, None, False)[0]
+        y = ops.recurrence(
+            cell, x[:, None], zero[0, :1].expand(len(x), 1), None, weight[:1], None, None, False
+        )[0]
         e = exact(x.double())
         assert float((y[:, 0].double() - e).abs().max()) < 4e-7
         if cell == "rnn_tanh":
