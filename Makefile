@@ -1,0 +1,36 @@
+# The only commands; the README and CI use the same ones. Each sets up what it needs in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+
+.PHONY: demo test check format bench
+
+demo: $(READY)
+	$(BIN)/elman demo text
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror native/*.cpp native/*.h
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i native/*.cpp native/*.h
+
+bench: $(READY)
+	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/generate.py
+
+# ELMAN_WIDE: the AVX-512 source also for narrower CPUs, for the tests.
+$(READY): $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --config-settings=cmake.define.ELMAN_WIDE=ON --editable ".[train,tensorboard,demo,dev]"
+	touch $@

@@ -1,0 +1,85 @@
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floats = NDArray[np.float32]
+_Tokens = NDArray[np.int64]
+
+def cpu_level() -> str: ...
+def cpu_levels() -> list[str]: ...
+def use_cpu_level(level: str) -> None: ...
+def forward(
+    cell: int,
+    f64: bool,
+    steps: int,
+    batch: int,
+    hidden: int,
+    sizes: Sequence[int],
+    reverse: bool,
+    threads: int,
+    x: int,
+    w_hh: int,
+    product: int,
+    b_hn: int,
+    h0: int,
+    c0: int,
+    y: int,
+    c: int,
+    gates: int,
+    hidden_n: int,
+    /,
+) -> None: ...
+def backward(
+    cell: int,
+    f64: bool,
+    steps: int,
+    batch: int,
+    hidden: int,
+    sizes: Sequence[int],
+    reverse: bool,
+    threads: int,
+    w_hh: int,
+    y: int,
+    c: int,
+    gates: int,
+    hidden_n: int,
+    h0: int,
+    c0: int,
+    dy: int,
+    dgates: int,
+    dhidden_n: int,
+    dh: int,
+    dc: int,
+    /,
+) -> None: ...
+
+class Network:
+    def __init__(
+        self,
+        cell: str,
+        embedding: _Floats,
+        layers: Sequence[tuple[_Floats, _Floats, _Floats | None, _Floats | None]],
+        head_weight: _Floats,
+        head_bias: _Floats,
+    ) -> None: ...
+    @property
+    def state_size(self) -> int: ...
+    @property
+    def symbols(self) -> int: ...
+    def feed(self, tokens: _Tokens, state: _Floats, threads: int = 1) -> _Floats: ...
+    def score(self, tokens: _Tokens, state: _Floats, threads: int = 1) -> _Floats: ...
+    def step(self, token: int, state: _Floats) -> _Floats: ...
+    def sample(
+        self, logits: _Floats, temperature: float, top_k: int, top_p: float, rng: NDArray[np.uint64]
+    ) -> int: ...
+    def generate(
+        self,
+        token: int,
+        count: int,
+        state: _Floats,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        rng: NDArray[np.uint64],
+    ) -> _Tokens: ...
