@@ -187,6 +187,14 @@ def test_an_interrupt_leaves_nothing_behind(path, monkeypatch):
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_what_a_killed_process_left_is_in_nobodys_way(path):
+    left = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for use in (lambda: save(path, **PARTS), lambda: check_writable(path)):
+        left.write_bytes(b"half a model")
+        use()
+        assert os.listdir(path.parent) == [path.name]
+
+
 def test_a_link_stays_a_link(path):
     link = path.with_name("link.elman")
     link.symlink_to(path)

@@ -99,6 +99,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         _check_replaceable(target, path)
     probe = _temporary(target)
     try:
+        probe.unlink(missing_ok=True)
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         os.unlink(probe)
     except OSError as error:
@@ -129,6 +130,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     target = Path(os.path.realpath(path))  # a link stays a link
     temporary = _temporary(target)
     try:
+        temporary.unlink(missing_ok=True)  # of a process that was killed and had our number
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()

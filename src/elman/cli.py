@@ -1,0 +1,291 @@
+"""The command `elman`: flags → calls. Progress goes to stderr, results to stdout.
+
+Bad input ends with one line, `error: …`, and exit code 2; Ctrl-C with 130. PyTorch is imported by training
+alone, and only after the first line is on the screen.
+"""
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from elman import __version__, console
+from elman.data import ElmanError, TextFile
+
+if TYPE_CHECKING:
+    from elman.text import TextGenerator
+
+app = typer.Typer(add_completion=False, help="Recurrent networks, fast on any CPU.")
+train = typer.Typer(help="Train a model on your own data.")
+demo = typer.Typer(help="See what elman does, on data that comes with it.")
+
+app.add_typer(train, name="train")
+app.add_typer(demo, name="demo")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+Minutes = Annotated[float | None, typer.Option(help="Train this long. Default: 3, without --epochs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.", show_default=False)]
+
+
+@train.command("text")
+def train_text(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Text in UTF-8; - for standard input.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The model file. Default: FILE, ending in .elman.")
+    ] = None,
+    minutes: Minutes = None,
+    epochs: Annotated[float | None, typer.Option(help="Train for so many passes over the text.")] = None,
+    cell: Annotated[str, typer.Option(help="lstm, gru or rnn.")] = "lstm",
+    hidden_size: Annotated[
+        int | None, typer.Option(help="Units in a layer. Default: by text and budget.")
+    ] = None,
+    layers: Annotated[int | None, typer.Option(help="Number of layers.")] = None,
+    embedding_size: Annotated[int | None, typer.Option(help="Numbers that stand for one character.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share of units silenced while training.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Largest step size of the optimiser.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Streams read side by side.")] = None,
+    chunk_length: Annotated[int | None, typer.Option(help="Characters between two updates.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed trains the same way.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    log: Annotated[Literal["csv", "tensorboard"] | None, typer.Option(help="Also log the losses.")] = None,
+    json: Json = False,
+) -> None:
+    """Train a character-level language model on a text file.
+
+    Learns the first 90 % of the text; the last 10 % measures how well. Keeps the best model, even on Ctrl-C.
+
+    Example: elman train text book.txt -o book.elman --minutes 3
+    """
+    from elman.text import TextGenerator
+
+    if output is None and file == "-":
+        raise ElmanError("a text from standard input has no name: say with -o where the model goes.")
+    output = output or Path(file).with_suffix(".elman")
+    generator = TextGenerator(
+        cell, hidden_size, layers, embedding_size, dropout, learning_rate, batch_size, chunk_length, seed
+    )
+    budget = _budget(minutes, epochs)
+    _train(generator, _opened(file, output), output, json, **budget, resume=resume, log=log)
+
+
+@app.command()
+def generate(
+    model: ModelArgument,
+    prompt: Annotated[
+        str, typer.Argument(metavar="[PROMPT]", help="The text to continue; - for standard input.")
+    ] = "",
+    length: Annotated[int, typer.Option("--length", "-n", help="Characters to write.")] = 500,
+    temperature: Annotated[
+        float, typer.Option("--temperature", "-t", help="Below 1 safer, above 1 bolder.")
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="Choose among the K likeliest characters.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Choose among the likeliest that reach P together.")
+    ] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest character.")] = False,
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text. May be repeated.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed writes the same text.")] = None,
+    on_unknown: Annotated[
+        Literal["error", "replace"],
+        typer.Option(help="For characters of the prompt that the model never saw."),
+    ] = "error",
+    no_prompt: Annotated[bool, typer.Option("--no-prompt", help="Print the continuation only.")] = False,
+) -> None:
+    """Continue a prompt with text in the manner of what the model was trained on. Needs no PyTorch.
+
+    Example: elman generate book.elman "ROMEO:" --length 500 --temperature 0.8 --seed 1
+    """
+    from elman.text import load
+
+    if prompt == "-":
+        prompt = "".join(TextFile("-").chunks())
+    pieces = load(model).stream(
+        prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
+        stop=stop, seed=seed, on_unknown=on_unknown,
+    )  # fmt: skip
+    if not no_prompt:
+        sys.stdout.write(prompt)
+    console.stream(pieces)
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Text in UTF-8; - for standard input.")],
+    json: Json = False,
+) -> None:
+    """Measure how well a model predicts a text, beside the baselines it has to beat. Needs no PyTorch.
+
+    Example: elman evaluate book.elman other.txt --json
+    """
+    from elman.text import load
+
+    generator = load(model)
+    text = TextFile(file)
+    if not json:
+        console.news(f"reading {text.name}: {console.size_of(text.size)}")
+    figures = generator.evaluate(text)
+    if json:
+        return console.as_json(figures)
+    console.losses(model.name, figures["nats_per_char"], figures["baselines"])
+    console.rows({"characters": figures["characters"], "unknown": figures["unknown"] or None})
+
+
+@app.command()
+def info(
+    model: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A model file.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what is in a model file; without one, what elman found on this machine.
+
+    Example: elman info book.elman
+    """
+    figures = _machine() if model is None else _model(model)
+    console.as_json(figures) if json else console.rows(_flat(figures))
+
+
+@demo.command("text")
+def demo_text(
+    minutes: Annotated[float, typer.Option(help="Train this long.")] = 2.0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model file.")] = Path(
+        "shakespeare.elman"
+    ),
+    length: Annotated[int, typer.Option("--length", "-n", help="Characters to write.")] = 600,
+    seed: Annotated[int, typer.Option(help="The same seed trains and writes the same way.")] = 0,
+    json: Json = False,
+) -> None:
+    """Train on Shakespeare's plays, then write some more of them.
+
+    Example: elman demo text --minutes 2
+    """
+    from elman.checkpoint import check_writable
+    from elman.demo import plays
+    from elman.text import TextGenerator
+
+    generator, budget = TextGenerator(seed=seed), _budget(minutes, None)
+    check_writable(output)
+    _train(generator, plays(), output, json, **budget)
+    if not json:
+        console.news(
+            f'\nelman generate {output} "ROMEO:" --length {length} --temperature 0.8 --seed {seed}\n'
+        )
+        generate(output, "ROMEO:", length=length, seed=seed)
+
+
+def _budget(minutes: float | None, epochs: float | None) -> dict[str, float | None]:
+    from elman.sizes import check_sizes
+
+    if minutes is not None and epochs is not None:
+        raise ElmanError("give --minutes or --epochs, not both: either one ends the training.")
+    check_sizes("lstm", minutes=minutes, epochs=epochs)
+    return {"minutes": minutes, "epochs": epochs}
+
+
+def _opened(file: str, output: Path) -> TextFile:
+    text = TextFile(file)
+    if console.same_file(file, output):
+        raise ElmanError(f"{output} is the text itself: it would be overwritten. Give another name with -o.")
+    return text
+
+
+def _train(generator: "TextGenerator", text: TextFile, output: Path, json: bool, **budget: Any) -> None:
+    generator.fit(text, output=output, **budget)
+    figures = generator.info
+    training = figures["training"]
+    if json:
+        console.as_json(figures)
+    else:
+        console.losses(output.name, training["validation_loss"], training["baselines"])
+    if training["stopped"] == "interrupted":
+        raise typer.Exit(130)
+
+
+def _machine() -> dict[str, Any]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from elman import _native
+    from elman.stream import cores
+
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = 'not installed; to train: pip install "elman[train]"'
+    python = ".".join(map(str, sys.version_info[:3]))
+    figures = {"elman": __version__, "cpu_level": _native.cpu_level(), "cpu_levels": _native.cpu_levels()}
+    return {**figures, "threads": cores(), "python": python, "torch": torch}
+
+
+def _model(path: Path) -> dict[str, Any]:
+    from elman.text import load
+
+    figures = load(path).info
+    return {"file": str(path), "bytes": path.stat().st_size, **figures}
+
+
+def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested figures as one level of names with dots."""
+    flat: dict[str, Any] = {}
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif not isinstance(value, list):
+            flat[prefix + name] = value
+        elif not any(isinstance(item, list) for item in value):  # curves are for --json
+            flat[prefix + name] = ", ".join(map(str, value))
+    return flat
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; its exit code. Errors that a user can mend are one line on stderr."""
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="replace"
+        )  # a terminal that cannot show a character is no reason to stop
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt as stop:
+        console.news(str(stop) or "interrupted")
+        return 130
+    except BrokenPipeError:
+        console.silence_stdout()
+        return 141  # as a shell reports it
+    except (ElmanError, OSError) as error:
+        console.news(f"error: {console.explained(error)}")
+        return 2
+
+
+def _run(arguments: list[str]) -> int:
+    # Not app(): it would turn Ctrl-C and errors into its own words and frames.
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("elman", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.TyperException as error:
+        where = getattr(getattr(error, "ctx", None), "command_path", "elman")
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        raise ElmanError(f"{message}. See: {where} --help") from None
+    return 0
