@@ -332,6 +332,7 @@ def test_info_of_a_model(capsys, model, no_torch):
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^cell +lstm$", done.stdout, re.MULTILINE)
     assert re.search(r"^training\.validation_loss +1\.5$", done.stdout, re.MULTILINE)
+    assert re.search(r"^tied +no$", done.stdout, re.MULTILINE)
     assert "curve" not in done.stdout
     assert cli.main(["info", str(model), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)

@@ -41,7 +41,13 @@ def rows(figures: Mapping[str, Any]) -> None:
     shown = {name: value for name, value in figures.items() if value is not None}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
-        print(f"{name:<{width}}  {value:,}" if isinstance(value, int) else f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def losses(name: str, nats: float, baselines: Mapping[str, float]) -> None:
