@@ -251,7 +251,7 @@ def test_the_first_character_comes_soon(model, no_torch):
         process.communicate()
         return took
 
-    assert min(seconds() for _ in range(3)) < 1.5  # under 0.5 on a machine that does nothing else
+    assert min(seconds() for _ in range(3)) < 3  # under 0.5 on a machine that does nothing else
 
 
 def test_generate_imports_little(model):
@@ -352,7 +352,7 @@ def test_train_says_what_it_reads_before_it_imports_torch(tmp_path, text, monkey
     process.kill()
     process.communicate()
     assert str(text) in line
-    assert took < 2  # under 0.5 on a machine that does nothing else
+    assert took < 3  # under 0.5 on a machine that does nothing else
 
 
 def test_train_without_torch_names_the_extra(capsys, text, monkeypatch):
