@@ -5,8 +5,8 @@ Torch-free; knows nothing of what is trained.
 
 import math
 import time
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 CHECKS = 20  # validations in a run, or more in a long one
 CHECK_MINUTES = 5.0
@@ -30,6 +30,10 @@ class Settings:
     warmup: float = 0.03
     schedule: Literal["cosine", "linear"] = "cosine"
     averaging: float = 0.998
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings by name, JSON-able."""
+        return asdict(self) | {"betas": list(self.betas)}
 
     def rate(self, progress: float) -> float:
         """The learning rate at `progress`, 0 to 1, of the budget: linear warm-up, then decay to 0."""

@@ -74,8 +74,8 @@ class TextRun:
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""
-        about = {"cell": self.cell, "tied": self.tied, "seed": self.seed} | asdict(self.settings)
-        return about | {"betas": list(self.settings.betas)} | self.sizes.as_dict() | self.corpus.identity()
+        about = {"cell": self.cell, "tied": self.tied, "seed": self.seed} | self.settings.as_dict()
+        return about | self.sizes.as_dict() | self.corpus.identity()
 
     def _job(self) -> Job:
         codes, border = self.corpus.codes, self.corpus.border
@@ -101,15 +101,19 @@ class TextRun:
             "best_step": result.best_step,
             "characters_seen": result.items,
             "characters_per_second": round(result.items / max(result.seconds, 1e-3)),
-            "training_loss": result.loss if math.isfinite(result.loss) else None,
+            "training_loss": _finite(result.loss),
             "validation_loss": result.validation,
             "validation_characters": result.validation_items,
             "baselines": self.corpus.to_beat,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "data": {"name": text.name, "bytes": text.size, "characters": len(self.corpus.codes)},
-            "settings": asdict(self.settings) | self.sizes.as_dict() | {"seed": self.seed},
-            "curve": [list(point) for point in result.history],
+            "settings": self.settings.as_dict() | self.sizes.as_dict() | {"seed": self.seed},
+            "curve": [[step, _finite(loss), nats] for step, loss, nats in result.history],
         }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no NaN
 
 
 def mean_nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -265,11 +265,11 @@ class Training(pl.LightningModule):
 
     def _warn_of_memorising(self) -> None:
         validation = self.validation
+        best, now = validation.best_value, validation.history[-1][2]
         self.report.line(
-            f"The model has begun to memorise: validation loss {validation.best_value:.3f} → "
-            f"{validation.history[-1][2]:.3f} while training loss falls to {self.loss:.3f}. The best weights, of "
-            f"step {validation.best_step:,}, are kept. More data, more dropout, a smaller model or a shorter "
-            "run would help."
+            f"The model has begun to memorise: validation loss {best:.3f} → {now:.3f} while training loss "
+            f"falls to {self.loss:.3f}. The best weights, of step {validation.best_step:,}, are kept. More "
+            "data, more dropout, a smaller model or a shorter run would help."
         )
 
     def _show(self, progress: float) -> None:
