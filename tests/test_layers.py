@@ -22,6 +22,15 @@ INPUT = 4
 FLAGS = list(product([False, True], repeat=2))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads that wait for each other on a busy machine take longer than these tests' arithmetic."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def twins(cell: str, *sizes, **options) -> tuple[nn.Module, nn.Module]:
     """torch's module and ours, made under the same seed and therefore expected to hold the same weights."""
     if cell == "ReLU":
@@ -89,7 +98,7 @@ def an_input(
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_argument(cell, num_layers, bidirectional, bias, batch_first, packed):
     options = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
-    for dtype, state in product(TOLERANCE, [False, True]):
+    for dtype, state in [(torch.float32, True), (torch.float64, False)]:
         theirs, ours = twins(cell, INPUT, 7, num_layers, dtype=dtype, **options)
         assert_twins_agree(theirs, ours, *an_input(ours, 3, packed=packed, state=state))
 

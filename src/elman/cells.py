@@ -46,10 +46,37 @@ def run_direction(
     """
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     bias, b_hn = _fold_biases(cell, b_ih, b_hh)
+    dtypes = {t.dtype for t in (x, w_ih, h0, c0) if t is not None}
+    if w_hr is not None or len(dtypes) > 1 or torch.is_autocast_enabled(x.device.type):
+        return _run_projected(cell, x, weights, h0, c0, batch, batch_sizes, reverse, tokens)
+    if h0 is None:
+        h0 = x.new_zeros(batch, w_hh.shape[1])
+    if c0 is None and cell == "lstm":
+        c0 = x.new_zeros(batch, w_hh.shape[1])
+    if tokens is not None:
+        table = F.linear(x, w_ih, bias)
+        return ops.recurrence(cell, table, h0, c0, w_hh, b_hn, batch_sizes, reverse, tokens=tokens)
+    return ops.recurrence(cell, x, h0, c0, w_hh, b_hn, batch_sizes, reverse, w_ih=w_ih, bias=bias)
+
+
+def _run_projected(
+    cell: str,
+    x: Tensor,
+    weights: Weights,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    batch: int,
+    batch_sizes: list[int] | None,
+    reverse: bool,
+    tokens: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The same in separate operations: for a w_hr, for mixed dtypes and under autocast."""
+    w_ih, w_hh, b_ih, b_hh, w_hr = weights
+    bias, b_hn = _fold_biases(cell, b_ih, b_hh)
     xproj = F.linear(x, w_ih, bias)
     if tokens is not None:
         xproj = F.embedding(tokens, xproj)
-    # Under autocast the product came out narrow, but the recurrence runs in the weights' own dtype. As in torch,
+    # Under autocast the product came out narrow; the recurrence runs in the weights' own dtype. As in torch,
     # RNN's output comes out narrow too; the others' follows x.
     dtype, narrow = w_ih.dtype, xproj.dtype if cell.startswith("rnn") else x.dtype
     if w_hr is not None:
@@ -155,13 +182,14 @@ class RNNCell(nn.RNNCell):
 
         Raises ValueError for a wrong number of dimensions, RuntimeError for wrong sizes or dtypes.
         """
+        if self.nonlinearity not in ("tanh", "relu", "sigmoid"):
+            raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
+        # torch's own is two products and a tanh, with nothing to fuse; but vmap would run it one by one.
+        if self.nonlinearity != "sigmoid" and not torch._C._are_functorch_transforms_active():
+            return super().forward(input, hx)
         _check_dims("RNNCell", "input", input)
         if hx is not None:
             _check_dims("RNNCell", "hidden", hx)
-        if self.nonlinearity not in ("tanh", "relu", "sigmoid"):
-            raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
-        if _is_elsewhere(input) and self.nonlinearity != "sigmoid":
-            return super().forward(input, hx)
         return _run_cell(self, f"rnn_{self.nonlinearity}", input, hx, None)[0]
 
 
