@@ -10,8 +10,9 @@
 It knows nothing of input projections, layers or dropout. Letters and shapes as in `reference` and native/kernels.h.
 """
 
+import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,37 +30,65 @@ State = tuple[Tensor, Tensor, Tensor | None]
 """y (N, H), h_n (B, H), c_n (B, H) or None."""
 
 
+class Source(NamedTuple):
+    """Where a layer's projected input (N, G*H) comes from. All but x may be None."""
+
+    x: Tensor  # (N, I) with w_ih; a table (V, G*H) of projected symbols with tokens; else (N, G*H), projected
+    w_ih: Tensor | None = None  # (G*H, I)
+    bias: Tensor | None = None  # (G*H,)
+    tokens: Tensor | None = None  # (N,) int64
+
+    def project(self) -> Tensor:
+        if self.tokens is not None:
+            return F.embedding(self.tokens, self.x)
+        return self.x if self.w_ih is None else F.linear(self.x, self.w_ih, self.bias)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether `project` makes a tensor that nobody else holds, so that the kernel may overwrite it."""
+        return self.tokens is not None or self.w_ih is not None
+
+
 def recurrence(
     cell: str,
-    xproj: Tensor,
+    x: Tensor,
     h0: Tensor,
     c0: Tensor | None,
     w_hh: Tensor,
     b_hn: Tensor | None,
     batch_sizes: list[int] | None,
     reverse: bool,
+    *,
+    w_ih: Tensor | None = None,
+    bias: Tensor | None = None,
+    tokens: Tensor | None = None,
 ) -> State:
-    """`reference.recurrence`, by the native kernels where they apply: same arguments, shapes and results."""
-    inputs = (xproj, h0, c0, w_hh, b_hn)
-    if not _has_kernel(inputs):
-        return reference.recurrence(cell, xproj, h0, c0, w_hh, b_hn, batch_sizes, reverse)
+    """`reference.recurrence`, by the native kernels where they apply: same shapes and results.
+
+    x is the projected input (N, G*H); or, with w_ih (G*H, I) and bias (G*H,) or None, the input (N, I) to project;
+    or, with tokens (N,), a table (V, G*H) of projected symbols. In the last two cases the projection's memory is
+    used again for the gates, and its gradient is never kept.
+    """
+    source = Source(x, w_ih, bias, tokens)
+    inputs = (*source, h0, c0, w_hh, b_hn)
+    if not _has_kernel(x, (w_ih, bias, h0, c0, w_hh, b_hn)) or _transformed():
+        return reference.recurrence(cell, source.project(), h0, c0, w_hh, b_hn, batch_sizes, reverse)
     if torch.compiler.is_compiling():
-        y, h_n, c_n, *_ = torch.ops.elman.recurrence(cell, *inputs, batch_sizes, reverse)
-    elif _transformed():
-        return reference.recurrence(cell, xproj, h0, c0, w_hh, b_hn, batch_sizes, reverse)
+        y, h_n, c_n, *_ = torch.ops.elman.recurrence(cell, source.project(), *inputs[4:], batch_sizes, reverse)
     elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
-        y, h_n, c_n = _Recurrence.apply(cell, *inputs, batch_sizes, reverse)
+        y, h_n, c_n = _Recurrence.apply(cell, batch_sizes, reverse, *inputs)
     else:
-        y, h_n, c_n, *_ = _forward(cell, *inputs, batch_sizes, reverse, False)
+        projected = source.project()
+        y, h_n, c_n, *_ = _forward(
+            cell, projected, *inputs[4:], batch_sizes, reverse, False, in_place=source.is_fresh
+        )
     return y, h_n, c_n if cell == "lstm" else None
 
 
-def _has_kernel(inputs: Sequence[Tensor | None]) -> bool:
-    first = inputs[0]
-    assert first is not None
-    if first.dtype not in _DTYPES or first.numel() == 0:
+def _has_kernel(x: Tensor, others: Sequence[Tensor | None]) -> bool:
+    if x.dtype not in _DTYPES or x.device.type != "cpu" or x.numel() == 0:
         return False
-    return all(t is None or (t.device.type == "cpu" and t.dtype == first.dtype) for t in inputs)
+    return all(t is None or (t.dtype == x.dtype and t.device.type == "cpu") for t in others)
 
 
 def _transformed() -> bool:
@@ -104,17 +133,22 @@ def _forward(
     batch_sizes: list[int] | None,
     reverse: bool,
     train: bool,
+    in_place: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """y, h_n, c_n, and what backward needs: c (N, H), gates (N, G*H), hidden_n (N, H). Absent ones are empty."""
+    """y, h_n, c_n, and what backward needs: c (N, H), gates (N, G*H), hidden_n (N, H). Absent ones are empty.
+
+    in_place: xproj may be overwritten, by the gates (by y in the one-gate cells).
+    """
     steps, (batch, hidden) = _steps(xproj, h0, batch_sizes), h0.shape
     inputs = [_contiguous(t) for t in (xproj, h0, c0, w_hh, b_hn)]
     x, h, c_first, w, b = inputs
     assert x is not None and h is not None and w is not None
     rows = len(x)
     product = F.linear(h, w) if steps == 1 else None
-    y = x.new_empty(rows, hidden)
+    gated = _GATES[cell] > 1
+    y = x if in_place and not gated else x.new_empty(rows, hidden)
     c = x.new_empty(0) if c_first is None else x.new_empty(rows, hidden) if train else c_first.clone()
-    gates = torch.empty_like(x) if train and _GATES[cell] > 1 else x.new_empty(0)
+    gates = x.new_empty(0) if not (train and gated) else x if in_place else torch.empty_like(x)
     hidden_n = x.new_empty(rows, hidden) if train and cell == "gru" else x.new_empty(0)
     _native.forward(
         _CELLS[cell], x.dtype == torch.float64, steps, batch, hidden, batch_sizes or (), reverse,
@@ -139,11 +173,13 @@ def _backward(
     dc_n: Tensor | None,
     batch_sizes: list[int] | None,
     reverse: bool,
+    dgates: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of xproj, h0, c0, w_hh and b_hn. Those that do not exist are empty."""
+    """Gradients of xproj, h0, c0, w_hh and b_hn. Those that do not exist are empty. The first fills `dgates`."""
     steps, (batch, hidden) = _steps(y, h0, batch_sizes), h0.shape
     h, c_first, w, dy = h0.contiguous(), _contiguous(c0), w_hh.contiguous(), _contiguous(dy)
-    dgates = y.new_empty(len(y), _GATES[cell] * hidden)
+    if dgates is None:
+        dgates = y.new_empty(len(y), _GATES[cell] * hidden)
     dhidden_n = torch.empty_like(y) if cell == "gru" else y.new_empty(0)
     dh = torch.zeros_like(h) if dh_n is None else dh_n.clone(memory_format=torch.contiguous_format)
     dc = y.new_empty(0)
@@ -200,45 +236,67 @@ def _states_before(h0: Tensor, y: Tensor, batch_sizes: list[int], reverse: bool)
     return torch.cat(pieces)
 
 
+class _Workspace(threading.local):
+    """The gates' gradients, N·G·H numbers that no one keeps: new memory for them at every call costs more time
+    in page faults than small layers do in arithmetic."""
+
+    memory: Tensor | None = None
+
+    def take(self, like: Tensor, columns: int) -> Tensor:
+        size = len(like) * columns
+        if self.memory is None or self.memory.dtype != like.dtype or self.memory.numel() < size:
+            self.memory = like.new_empty(size)
+        return self.memory[:size].view(len(like), columns)
+
+
+_workspace = _Workspace()
+
+
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, cell: str, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-        outputs = _forward(cell, *args, True)
-        _save(ctx, (cell, *args), outputs)
+    def forward(
+        ctx: Any, cell: str, batch_sizes: list[int] | None, reverse: bool, *inputs: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        source = Source(*inputs[:4])  # type: ignore[arg-type]
+        outputs = _forward(cell, source.project(), *inputs[4:], batch_sizes, reverse, True, source.is_fresh)  # type: ignore[arg-type]
+        ctx.cell, ctx.batch_sizes, ctx.reverse = cell, batch_sizes, reverse
+        ctx.save_for_backward(*inputs, outputs[0], *outputs[3:])
         ctx.set_materialize_grads(False)
         return outputs[:3]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        return _gradients(ctx, *grads)
+    def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
+        saved = ctx.saved_tensors
+        source, (h0, c0, w_hh, b_hn, y, c, gates, hidden_n) = Source(*saved[:4]), saved[4:]
+        if ctx.cell != "lstm":
+            dc_n = None
+        if torch.is_grad_enabled():
+            return None, None, None, *_differentiable_gradients(ctx, saved[:8], (dy, dh_n, dc_n))
+        space = _workspace.take(y, _GATES[ctx.cell] * y.shape[1]) if source.is_fresh else None
+        dgates, dh, dc, dw, db = _backward(
+            ctx.cell, h0, c0, w_hh, y, c, gates, hidden_n, dy, dh_n, dc_n, ctx.batch_sizes, ctx.reverse, space
+        )
+        dsource = _source_gradients(source, dgates, ctx.needs_input_grad[3:7])
+        return None, None, None, *dsource, dh, None if c0 is None else dc, dw, None if b_hn is None else db
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], outputs: Sequence[Tensor]) -> None:
-    ctx.cell, ctx.batch_sizes, ctx.reverse = inputs[0], inputs[6], inputs[7]
-    y, _, _, c, gates, hidden_n = outputs
-    ctx.save_for_backward(*inputs[1:6], y, c, gates, hidden_n)
-
-
-def _gradients(
-    ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, *_: Tensor | None
-) -> tuple[Tensor | None, ...]:
-    xproj, h0, c0, w_hh, b_hn, y, c, gates, hidden_n = ctx.saved_tensors
-    if ctx.cell != "lstm":
-        dc_n = None
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        return (None, *_differentiable_gradients(ctx, (xproj, h0, c0, w_hh, b_hn), (dy, dh_n, dc_n)), None, None)
-    call = torch.ops.elman.recurrence_backward if torch.compiler.is_compiling() else _backward
-    dx, dh, dc, dw, db = call(
-        ctx.cell, h0, c0, w_hh, y, c, gates, hidden_n, dy, dh_n, dc_n, ctx.batch_sizes, ctx.reverse
-    )
-    return None, dx, dh, None if c0 is None else dc, dw, None if b_hn is None else db, None, None
+def _source_gradients(source: Source, dgates: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    """Gradients of x, w_ih, bias and tokens, where they are needed."""
+    if source.tokens is not None:
+        return torch.zeros_like(source.x).index_add_(0, source.tokens, dgates), None, None, None
+    if source.w_ih is None:
+        return dgates, None, None, None
+    dx = dgates @ source.w_ih if needed[0] else None
+    dw = dgates.t() @ source.x if needed[1] else None
+    return dx, dw, dgates.sum(0) if needed[2] else None, None
 
 
 def _differentiable_gradients(
     ctx: Any, inputs: Sequence[Tensor | None], grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """The same gradients through `reference`, so that they can be differentiated again (`create_graph=True`)."""
-    outputs = reference.recurrence(ctx.cell, *inputs, ctx.batch_sizes, ctx.reverse)
+    xproj = Source(*inputs[:4]).project()  # type: ignore[arg-type]
+    outputs = reference.recurrence(ctx.cell, xproj, *inputs[4:], ctx.batch_sizes, ctx.reverse)  # type: ignore[arg-type]
     pairs = [(out, g) for out, g in zip(outputs, grads, strict=True) if out is not None and g is not None]
     wanted = [t for t in inputs if t is not None and t.requires_grad]
     found = iter(
@@ -296,11 +354,24 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _save(ctx, inputs, output)
+    ctx.cell, ctx.batch_sizes, ctx.reverse = inputs[0], inputs[6], inputs[7]
+    ctx.save_for_backward(*inputs[1:6], output[0], *output[3:])
+
+
+def _traced_backward(
+    ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, *_: Tensor | None
+) -> tuple[Any, ...]:
+    xproj, h0, c0, w_hh, b_hn, *kept = ctx.saved_tensors
+    if ctx.cell != "lstm":
+        dc_n = None
+    dx, dh, dc, dw, db = torch.ops.elman.recurrence_backward(
+        ctx.cell, h0, c0, w_hh, *kept, dy, dh_n, dc_n, ctx.batch_sizes, ctx.reverse
+    )
+    return None, dx, dh, None if c0 is None else dc, dw, None if b_hn is None else db, None, None
 
 
 _library.impl("recurrence", _traced_forward, "CPU")
 _library.impl("recurrence_backward", _backward, "CPU")
 torch.library.register_fake("elman::recurrence", _fake_forward, lib=_library)
 torch.library.register_fake("elman::recurrence_backward", _fake_backward, lib=_library)
-torch.library.register_autograd("elman::recurrence", _gradients, setup_context=_setup_context, lib=_library)
+torch.library.register_autograd("elman::recurrence", _traced_backward, setup_context=_setup_context, lib=_library)
