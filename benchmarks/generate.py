@@ -21,7 +21,9 @@ SYMBOLS, EMBEDDING = 66, 64
 COUNT = 300  # characters a turn
 
 
-def torch_writer(embedding: torch.nn.Embedding, lstm: torch.nn.LSTM, head: torch.nn.Linear) -> Callable[[], object]:
+def torch_writer(
+    embedding: torch.nn.Embedding, lstm: torch.nn.LSTM, head: torch.nn.Linear
+) -> Callable[[], object]:
     @torch.inference_mode()
     def write() -> None:
         code, state = torch.zeros(1, dtype=torch.int64), None
@@ -32,7 +34,9 @@ def torch_writer(embedding: torch.nn.Embedding, lstm: torch.nn.LSTM, head: torch
     return write
 
 
-def elman_writer(embedding: torch.nn.Embedding, lstm: torch.nn.LSTM, head: torch.nn.Linear) -> Callable[[], object]:
+def elman_writer(
+    embedding: torch.nn.Embedding, lstm: torch.nn.LSTM, head: torch.nn.Linear
+) -> Callable[[], object]:
     def array(parameter: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return parameter.detach().numpy()
 
@@ -44,7 +48,11 @@ def elman_writer(embedding: torch.nn.Embedding, lstm: torch.nn.LSTM, head: torch
 
 
 def measure(hidden: int, turns: int = 15) -> dict[str, float]:
-    parts = torch.nn.Embedding(SYMBOLS, EMBEDDING), torch.nn.LSTM(EMBEDDING, hidden), torch.nn.Linear(hidden, SYMBOLS)
+    parts = (
+        torch.nn.Embedding(SYMBOLS, EMBEDDING),
+        torch.nn.LSTM(EMBEDDING, hidden),
+        torch.nn.Linear(hidden, SYMBOLS),
+    )
     writers = {"torch.nn": torch_writer(*parts), "elman": elman_writer(*parts)}
     seconds: dict[str, list[float]] = {name: [] for name in writers}
     for _ in range(turns):

@@ -68,7 +68,11 @@ def measure(cell: str, shape: tuple[int, int, int, int], backward: bool, seconds
     theirs, ours = getattr(torch.nn, cell)(I, H), getattr(elman, cell)(I, H)
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(T, B, I, requires_grad=backward)
-    tasks = {"torch.nn": lambda: once(theirs, x, backward), "elman": lambda: once(ours, x, backward), "sgemm": sgemm()}
+    tasks = {
+        "torch.nn": lambda: once(theirs, x, backward),
+        "elman": lambda: once(ours, x, backward),
+        "sgemm": sgemm(),
+    }
     found = interleaved(tasks, seconds)
     flops = work(cell, shape, backward)
     return {
@@ -96,7 +100,9 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(rows))
         return
-    print(f"{'T, B, I, H':>20} {'cell':5} {'mode':17} {'torch.nn':>9} {'elman':>7} {'ratio':>6} {'of sgemm':>8}")
+    print(
+        f"{'T, B, I, H':>20} {'cell':5} {'mode':17} {'torch.nn':>9} {'elman':>7} {'ratio':>6} {'of sgemm':>8}"
+    )
     for r in rows:
         print(
             f"{', '.join(map(str, r['shape'])):>20} {r['cell']:5} {r['mode']:17} {r['torch.nn']:9.1f} "  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""The native kernels against `reference`: values and every gradient, over cells, sizes, lengths, dtypes, CPU levels."""
+"""The native kernels against `reference`: values and every gradient, over cells, shapes, dtypes and CPU levels."""
 
 from collections.abc import Iterator
 

@@ -12,7 +12,8 @@ It knows nothing of input projections, layers or dropout. Letters and shapes as 
 
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -74,9 +75,11 @@ def recurrence(
     if not _has_kernel(x, (w_ih, bias, h0, c0, w_hh, b_hn)) or _transformed():
         return reference.recurrence(cell, source.project(), h0, c0, w_hh, b_hn, batch_sizes, reverse)
     if torch.compiler.is_compiling():
-        y, h_n, c_n, *_ = torch.ops.elman.recurrence(cell, source.project(), *inputs[4:], batch_sizes, reverse)
+        y, h_n, c_n, *_ = torch.ops.elman.recurrence(
+            cell, source.project(), *inputs[4:], batch_sizes, reverse
+        )
     elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
-        y, h_n, c_n = _Recurrence.apply(cell, batch_sizes, reverse, *inputs)
+        y, h_n, c_n = _Recurrence.apply(cell, batch_sizes, reverse, *inputs)  # type: ignore[no-untyped-call]
     else:
         projected = source.project()
         y, h_n, c_n, *_ = _forward(
@@ -142,7 +145,9 @@ def _forward(
     steps, (batch, hidden) = _steps(xproj, h0, batch_sizes), h0.shape
     inputs = [_contiguous(t) for t in (xproj, h0, c0, w_hh, b_hn)]
     x, h, c_first, w, b = inputs
-    assert x is not None and h is not None and w is not None
+    assert x is not None
+    assert h is not None
+    assert w is not None
     rows = len(x)
     product = F.linear(h, w) if steps == 1 else None
     gated = _GATES[cell] > 1
@@ -257,15 +262,19 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, cell: str, batch_sizes: list[int] | None, reverse: bool, *inputs: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        source = Source(*inputs[:4])  # type: ignore[arg-type]
-        outputs = _forward(cell, source.project(), *inputs[4:], batch_sizes, reverse, True, source.is_fresh)  # type: ignore[arg-type]
+        x, w_ih, bias, tokens, h0, c0, w_hh, b_hn = inputs
+        source = Source(cast(Tensor, x), w_ih, bias, tokens)
+        outputs = _forward(
+            cell, source.project(), cast(Tensor, h0), c0, cast(Tensor, w_hh), b_hn, batch_sizes, reverse,
+            train=True, in_place=source.is_fresh,
+        )  # fmt: skip
         ctx.cell, ctx.batch_sizes, ctx.reverse = cell, batch_sizes, reverse
         ctx.save_for_backward(*inputs, outputs[0], *outputs[3:])
         ctx.set_materialize_grads(False)
         return outputs[:3]
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> tuple[Any, ...]:
         saved = ctx.saved_tensors
         source, (h0, c0, w_hh, b_hn, y, c, gates, hidden_n) = Source(*saved[:4]), saved[4:]
         if ctx.cell != "lstm":
@@ -292,11 +301,11 @@ def _source_gradients(source: Source, dgates: Tensor, needed: Sequence[bool]) ->
 
 
 def _differentiable_gradients(
-    ctx: Any, inputs: Sequence[Tensor | None], grads: Sequence[Tensor | None]
+    ctx: Any, inputs: Sequence[Any], grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """The same gradients through `reference`, so that they can be differentiated again (`create_graph=True`)."""
-    xproj = Source(*inputs[:4]).project()  # type: ignore[arg-type]
-    outputs = reference.recurrence(ctx.cell, xproj, *inputs[4:], ctx.batch_sizes, ctx.reverse)  # type: ignore[arg-type]
+    xproj, (h0, c0, w_hh, b_hn) = Source(*inputs[:4]).project(), inputs[4:]
+    outputs = reference.recurrence(ctx.cell, xproj, h0, c0, w_hh, b_hn, ctx.batch_sizes, ctx.reverse)
     pairs = [(out, g) for out, g in zip(outputs, grads, strict=True) if out is not None and g is not None]
     wanted = [t for t in inputs if t is not None and t.requires_grad]
     found = iter(
@@ -307,7 +316,7 @@ def _differentiable_gradients(
     return [next(found) if t is not None and t.requires_grad else None for t in inputs]
 
 
-_library = torch.library.Library("elman", "DEF")
+_library: Any = torch.library.Library("elman", "DEF")  # type: ignore[no-untyped-call]
 _library.define(
     "recurrence(str cell, Tensor xproj, Tensor h0, Tensor? c0, Tensor w_hh, Tensor? b_hn, SymInt[]? batch_sizes, "
     "bool reverse) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
@@ -317,10 +326,6 @@ _library.define(
     "Tensor hidden_n, Tensor? dy, Tensor? dh_n, Tensor? dc_n, SymInt[]? batch_sizes, bool reverse) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
-
-
-def _traced_forward(cell: str, *args: Any) -> tuple[Tensor, ...]:
-    return _forward(cell, *args, True)
 
 
 def _fake_forward(
@@ -361,7 +366,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 def _traced_backward(
     ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, *_: Tensor | None
 ) -> tuple[Any, ...]:
-    xproj, h0, c0, w_hh, b_hn, *kept = ctx.saved_tensors
+    _, h0, c0, w_hh, b_hn, *kept = ctx.saved_tensors
     if ctx.cell != "lstm":
         dc_n = None
     dx, dh, dc, dw, db = torch.ops.elman.recurrence_backward(
@@ -370,8 +375,10 @@ def _traced_backward(
     return None, dx, dh, None if c0 is None else dc, dw, None if b_hn is None else db, None, None
 
 
-_library.impl("recurrence", _traced_forward, "CPU")
+_library.impl("recurrence", partial(_forward, train=True), "CPU")
 _library.impl("recurrence_backward", _backward, "CPU")
 torch.library.register_fake("elman::recurrence", _fake_forward, lib=_library)
 torch.library.register_fake("elman::recurrence_backward", _fake_backward, lib=_library)
-torch.library.register_autograd("elman::recurrence", _traced_backward, setup_context=_setup_context, lib=_library)
+torch.library.register_autograd(
+    "elman::recurrence", _traced_backward, setup_context=_setup_context, lib=_library
+)
