@@ -1,6 +1,7 @@
 """The reference against torch.nn, against plain loops over numbers, and against finite differences."""
 
 import math
+
 import pytest
 import torch
 from torch import Tensor, nn

@@ -1,0 +1,36 @@
+"""The classic programs run as a reader would run them, and learn."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+WORDS = ["elephant", "umbrella", "mosquito", "sandwich", "backpack", "dinosaur"]
+
+
+def test_each_is_short():
+    for path in EXAMPLES.glob("*.py"):
+        assert len(path.read_text().splitlines()) < 25, path
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_character_rnn_learns_words(tmp_path, cell):
+    """Whole words of eight letters come from a model that remembers: by letter frequency not one would."""
+    chance = random.Random(0)
+    file = tmp_path / "words.txt"
+    file.write_text(" ".join(chance.choice(WORDS) for _ in range(2000)))
+    command = [sys.executable, str(EXAMPLES / "character_rnn.py"), cell, str(file), "100"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+    }  # sizes at which a second thread, if busy, only costs
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    written = run.stdout.split()[1:-1]  # the first and the last may be cut
+    assert len(run.stdout) == 500
+    assert "step 100: loss" in run.stderr
+    assert sum(word in WORDS for word in written) > 0.5 * len(written)
+    assert set(WORDS) <= set(written)
