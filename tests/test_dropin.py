@@ -118,6 +118,7 @@ BAD_INPUTS = {
     "length 0": lambda s: (X[:0], None),
     "double": lambda s: (X.double(), None),
     "integers": lambda s: (X.long(), None),
+    "double on meta": lambda s: (X.double().to("meta"), None),
     "other device": lambda s: (X.to("meta"), None),
     "state of another batch": lambda s: (X, s(H[:, :2])),
     "state of another size": lambda s: (X, s(H[..., :5])),

@@ -45,10 +45,9 @@ def run_direction(
     Returns y (N, P), h_n (B, P), c_n (B, H) or None.
     """
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
-    bias, b_hn = _fold_biases(cell, b_ih, b_hh)
-    dtypes = {t.dtype for t in (x, w_ih, h0, c0) if t is not None}
-    if w_hr is not None or len(dtypes) > 1 or torch.is_autocast_enabled(x.device.type):
+    if w_hr is not None or torch._C._is_any_autocast_enabled():
         return _run_projected(cell, x, weights, h0, c0, batch, batch_sizes, reverse, tokens)
+    bias, b_hn = _fold_biases(cell, b_ih, b_hh)
     if h0 is None:
         h0 = x.new_zeros(batch, w_hh.shape[1])
     if c0 is None and cell == "lstm":
@@ -70,7 +69,7 @@ def _run_projected(
     reverse: bool,
     tokens: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The same in separate operations: for a w_hr, for mixed dtypes and under autocast."""
+    """The same in separate operations: for a w_hr, and under autocast, which mixes dtypes."""
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     bias, b_hn = _fold_biases(cell, b_ih, b_hh)
     xproj = F.linear(x, w_ih, bias)
@@ -162,7 +161,7 @@ def _check_step(module: nn.RNNCellBase, x: Tensor, state: Tensor | None, name: s
         raise RuntimeError(
             f"{name} has inconsistent hidden_size: got {state.shape[1]}, expected {module.hidden_size}"
         )
-    if state.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+    if state.dtype != x.dtype and not torch._C._is_any_autocast_enabled():
         raise RuntimeError(f"{name} has dtype {state.dtype} but the input has {x.dtype}: convert one of them")
 
 

@@ -199,7 +199,7 @@ class _Layers(nn.RNNBase):
         weight: Tensor,
         wrong_dtype: type[Exception] = ValueError,
     ) -> None:
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != weight.dtype and not torch._C._is_any_autocast_enabled():
             raise wrong_dtype(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
@@ -233,7 +233,7 @@ def _check_device(x: Tensor, kind: str, other: Tensor) -> None:
 def _check_state(name: str, state: Tensor, expected: tuple[int, int, int], x: Tensor) -> None:
     if state.shape != expected:
         raise RuntimeError(f"Expected {name} size {expected}, got {list(state.shape)}")
-    if state.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+    if state.dtype != x.dtype and not torch._C._is_any_autocast_enabled():
         raise RuntimeError(f"{name} has dtype {state.dtype} but the input has {x.dtype}: convert one of them")
     _check_device(x, "hidden", state)
 
