@@ -16,7 +16,7 @@ struct Factor {
   int64_t stride, depth, skip;
 };
 
-constexpr int smaller(int r) { return r > 4 ? r / 2 : r - 1; }
+constexpr int smaller(int r) { return r > 8 ? 8 : r > 4 ? 4 : r - 1; }
 
 // A single row has too few sums to hide the latency of a multiply-add: take several panels at once.
 constexpr int panels_at_once(int r, int nv) { return r * nv >= 8 ? 1 : 8 / (r * nv); }
@@ -69,9 +69,10 @@ ELMAN_INLINE void tile(const Op& op, int64_t row, int64_t panel, bool full) {
          : op.template finish<false>(sums + p * R * Op::NV * W, R, row, (panel + p) * Op::U);
 }
 
+// A tile of one row takes as long as one of three, so no row is left over alone where a smaller tile avoids it.
 template <class Op, int R>
 ELMAN_INLINE void panel_rows(const Op& op, int64_t row, int64_t end, int64_t panel, bool full) {
-  for (; row + R <= end; row += R) tile<Op, R, 1>(op, row, panel, full);
+  for (; row + R <= end && (R < 3 || row + R + 1 != end); row += R) tile<Op, R, 1>(op, row, panel, full);
   if constexpr (R > 1)
     if (row < end) panel_rows<Op, smaller(R)>(op, row, end, panel, full);
 }
