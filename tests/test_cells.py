@@ -63,6 +63,24 @@ def test_values_and_gradients(cell, batch, bias):
         assert_twins_agree(theirs, ours, x, state(cell, h, c))
 
 
+@pytest.mark.parametrize("cell", [*CELLS, "sigmoid"])
+def test_first_and_second_derivatives(cell):
+    if cell == "sigmoid":
+        ours = cells.RNNCell(2, 3, nonlinearity="sigmoid", dtype=torch.float64)
+    else:
+        _, ours = twins(cell, 2, 3, dtype=torch.float64)
+    names, weights = zip(*ours.named_parameters(), strict=True)
+
+    def run(x, h, c, *weights):
+        given = dict(zip(names, weights, strict=True))
+        return tuple(tensors_in(torch.func.functional_call(ours, given, (x, state(cell, h, c)))))
+
+    x, h, c = (torch.randn(2, n, dtype=torch.float64, requires_grad=True) for n in (2, 3, 3))
+    leaves = [x, h, c if cell == "LSTMCell" else None, *weights]
+    assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_sizes_of_zero(cell):
     for sizes in [(4, 0), (0, 4), (0, 0)]:
