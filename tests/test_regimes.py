@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_dropin import CELLS, H, X, one_thread, state, twins
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import elman
+from test_dropin import CELLS, H, X, one_thread, state, twins
 
 __all__ = ["one_thread"]
 
