@@ -140,7 +140,8 @@ TextGenerator("gru", **{SMALL}, dropout=0.2).fit("text.txt", epochs=1.5, output=
     assert sorted(file.name for file in tmp_path.iterdir()) == ["text.elman", "text.txt"]
 
 
-def test_ctrl_c_keeps_the_best_model_at_once_and_the_console_is_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_the_best_model_at_once_and_the_console_is_ours(number: int, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(SHORT)
     script = f"""
 import sys
@@ -162,7 +163,7 @@ print(generator.info["training"]["stopped"], flush=True)
     until = time.monotonic() + 60
     while not (tmp_path / "text.elman").exists() and time.monotonic() < until:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     begun = time.monotonic()
     assert process.stdout.readline() == "interrupted\n"
     assert time.monotonic() - begun < 1.5
@@ -172,7 +173,7 @@ print(generator.info["training"]["stopped"], flush=True)
     lines = process.stderr.read().splitlines()
     process.stdout.close()
     process.stderr.close()
-    expected = ["Reading text.txt", "20,000 characters", "Training lstm", "  0%  loss", "Stopped by Ctrl-C"]
+    expected = ["Reading text.txt", "20,000 characters", "Training lstm", "  0%  loss", "Interrupted after"]
     assert [line[: len(start)] for line, start in zip(lines, expected, strict=True)] == expected
 
 

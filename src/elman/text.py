@@ -280,9 +280,7 @@ def _introduction(corpus: Corpus, sizes: Sizes, cell: str) -> str:
 
 
 def _summary(result: "Result", corpus: Corpus, output: object) -> str:
-    how = {"finished": "Trained", "interrupted": "Stopped by Ctrl-C after", "nan": "Stopped after"}[
-        result.stopped
-    ]
+    how = {"finished": "Trained", "interrupted": "Interrupted after", "nan": "Stopped after"}[result.stopped]
     beat = ", ".join(f"{name} {nats:.3f}" for name, nats in corpus.to_beat.items())
     return (
         f"{how} {clock(result.seconds)}, {result.items:,} characters. Validation loss "

@@ -69,28 +69,39 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-@contextmanager
-def interruptible(training: Interruptible) -> Iterator[None]:
-    """Ctrl-C asks the training to stop after its step; a second one raises KeyboardInterrupt at once.
+_STOPPING = signal.SIGINT, signal.SIGTERM
 
-    Lightning would end the process instead.
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Signal handlers are as before when this ends, and Ctrl-C is KeyboardInterrupt.
+
+    Lightning makes SystemExit of it.
     """
-    if threading.current_thread() is not threading.main_thread():
+    main = threading.current_thread() is threading.main_thread()
+    previous = {number: signal.getsignal(number) for number in _STOPPING if main}
+    try:
         yield
-        return
-    previous = signal.getsignal(signal.SIGINT)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def stop_on_signals(training: Interruptible) -> None:
+    """Ctrl-C, or SIGTERM, asks the training to stop after its step; a second one raises KeyboardInterrupt.
+
+    To be called when Lightning has set its own handlers.
+    """
 
     def handle(*_: Any) -> None:
         if training.interrupted:
             raise KeyboardInterrupt
         training.interrupted = True
 
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # what Lightning makes of it
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPPING:
+            signal.signal(number, handle)

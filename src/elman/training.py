@@ -21,7 +21,7 @@ from elman.data import ElmanError
 from elman.progress import Report, Snapshot
 from elman.resume import ResumeIO, check_resumable
 from elman.schedule import Budget, Settings
-from elman.trainer import interruptible, make_logger, make_trainer, quiet
+from elman.trainer import interruptible, make_logger, make_trainer, quiet, stop_on_signals
 from elman.validation import CHEAPER, FINAL_SHARE, Average, Measure, Validation
 
 NAN_STEPS = 8  # the loss is looked at this often: on other devices than the CPU that waits for the device
@@ -150,6 +150,7 @@ class Training(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """The clock starts; a resumed run takes up torch's random numbers where they were."""
+        stop_on_signals(self)
         self.loss_sum = self.loss_sum.to(self.device)
         if self._rng is not None:
             torch.set_rng_state(self._rng)
@@ -358,7 +359,7 @@ def train(
     if resume is not None and resume.go_on:
         check_resumable(resume.path, resume.run)
         path = resume.path
-    with quiet(), interruptible(training):
+    with quiet(), interruptible():
         trainer = make_trainer(plugin, logger)
         with report:
             trainer.fit(training, ckpt_path=path, weights_only=False if path else None)
