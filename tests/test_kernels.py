@@ -206,3 +206,51 @@ def test_in_place_change_between_forward_and_backward_raises() -> None:
         inputs[3].mul_(2)  # type: ignore[union-attr]
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("by_table", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_projection_within_the_node(cell: str, by_table: bool) -> None:
+    """The input projected inside, from x and w_ih or from a table: the same as projected outside, twice in a row."""
+    inputs = problem(cell, 6, 4, 17, torch.float64)
+    _, *rest = inputs
+    g = torch.Generator().manual_seed(3)
+    columns = reference.GATES[cell] * 17
+    tokens = torch.randint(5, (24,), generator=g)
+    x = torch.randn(24 if not by_table else 5, 9, generator=g, dtype=torch.float64, requires_grad=True)
+    w_ih = torch.randn(columns, 9, generator=g, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(columns, generator=g, dtype=torch.float64, requires_grad=True)
+    leaves = [x, w_ih, bias, *(t for t in rest if t is not None)]
+
+    def inside() -> tuple[Tensor, ...]:
+        if by_table:
+            table = torch.nn.functional.linear(x, w_ih, bias)
+            return ops.recurrence(cell, table, *rest, None, False, tokens=tokens)
+        return ops.recurrence(cell, x, *rest, None, False, w_ih=w_ih, bias=bias)
+
+    def outside() -> tuple[Tensor, ...]:
+        xproj = torch.nn.functional.linear(x, w_ih, bias)
+        return reference.recurrence(
+            cell, torch.nn.functional.embedding(tokens, xproj) if by_table else xproj, *rest, None, False
+        )
+
+    def gradients(outputs: tuple[Tensor, ...], create_graph: bool = False) -> list[Tensor]:
+        loss = sum((out * out).sum() for out in outputs if out is not None)
+        return list(torch.autograd.grad(loss, leaves, create_graph=create_graph, retain_graph=True))
+
+    expected = gradients(outside())
+    outputs = inside()
+    for found in (gradients(outputs), gradients(outputs), gradients(outputs, create_graph=True)):
+        for a, e in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-10)
+    with torch.no_grad():
+        torch.testing.assert_close(inside()[0], outside()[0], rtol=1e-10, atol=1e-11)
+
+
+def test_frozen_inputs_get_no_gradient() -> None:
+    inputs = problem("gru", 3, 2, 5, torch.float32)
+    inputs[0] = inputs[0].detach()  # type: ignore[union-attr]
+    y, h_n, _ = ops.recurrence("gru", *inputs, None, False)
+    (y.sum() + h_n.sum()).backward()
+    assert inputs[0].grad is None
+    assert all(t.grad is not None for t in inputs[1:] if t is not None)

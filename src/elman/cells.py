@@ -47,11 +47,14 @@ def run_direction(
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     if w_hr is not None or torch._C._is_any_autocast_enabled():
         return _run_projected(cell, x, weights, h0, c0, batch, batch_sizes, reverse, tokens)
-    bias, b_hn = _fold_biases(cell, b_ih, b_hh)
     if h0 is None:
         h0 = x.new_zeros(batch, w_hh.shape[1])
     if c0 is None and cell == "lstm":
         c0 = x.new_zeros(batch, w_hh.shape[1])
+    if batch_sizes is None and tokens is None and not torch.compiler.is_compiling() and x.shape[0] == batch:
+        h, c = ops.step(cell, F.linear(x, w_ih, b_ih), F.linear(h0, w_hh, b_hh), h0, c0)
+        return h, h, c  # one step: both products at once, each with its own bias
+    bias, b_hn = _fold_biases(cell, b_ih, b_hh)
     if tokens is not None:
         table = F.linear(x, w_ih, bias)
         return ops.recurrence(cell, table, h0, c0, w_hh, b_hn, batch_sizes, reverse, tokens=tokens)
@@ -133,10 +136,13 @@ def _run_cell(
     if dims == 1:
         x = x.unsqueeze(0)
         h, c = None if h is None else h.unsqueeze(0), None if c is None else c.unsqueeze(0)
-    _check_step(module, x, h, "hidden0")
-    _check_step(module, x, c, "hidden1")
+    batch, inputs = x.shape
+    if inputs != module.input_size:
+        raise RuntimeError(f"input has inconsistent input_size: got {inputs} expected {module.input_size}")
+    _check_state(x, (batch, module.hidden_size), h, "hidden0")
+    _check_state(x, (batch, module.hidden_size), c, "hidden1")
     weights = Weights(module.weight_ih, module.weight_hh, module.bias_ih, module.bias_hh)
-    _, h, c = run_direction(cell, x, weights, h, c, len(x))
+    _, h, c = run_direction(cell, x, weights, h, c, batch)
     if dims == 1:
         return h.squeeze(0), None if c is None else c.squeeze(0)
     return h, c
@@ -147,20 +153,16 @@ def _check_dims(kind: str, name: str, value: Tensor) -> None:
         raise ValueError(f"{kind}: Expected {name} to be 1D or 2D, got {value.dim()}D instead")
 
 
-def _check_step(module: nn.RNNCellBase, x: Tensor, state: Tensor | None, name: str) -> None:
-    """RuntimeError unless x (B, I) and state (B, H) fit the module and each other."""
-    if x.shape[1] != module.input_size:
-        raise RuntimeError(
-            f"input has inconsistent input_size: got {x.shape[1]} expected {module.input_size}"
-        )
+def _check_state(x: Tensor, expected: tuple[int, int], state: Tensor | None, name: str) -> None:
+    """RuntimeError unless state (B, H) is as expected and of the dtype of x."""
     if state is None:
         return
-    if len(state) != len(x):
-        raise RuntimeError(f"Input batch size {len(x)} doesn't match {name} batch size {len(state)}")
-    if state.shape[1:] != (module.hidden_size,):
-        raise RuntimeError(
-            f"{name} has inconsistent hidden_size: got {state.shape[1]}, expected {module.hidden_size}"
-        )
+    if state.shape != expected:
+        if state.shape[0] != expected[0]:
+            sizes = f"batch size {expected[0]} doesn't match {name} batch size {state.shape[0]}"
+            raise RuntimeError(f"Input {sizes}")
+        sizes = f"got {state.shape[1]}, expected {expected[1]}"
+        raise RuntimeError(f"{name} has inconsistent hidden_size: {sizes}")
     if state.dtype != x.dtype and not torch._C._is_any_autocast_enabled():
         raise RuntimeError(f"{name} has dtype {state.dtype} but the input has {x.dtype}: convert one of them")
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from elman import _native, reference
 
-__all__ = ["recurrence"]
+__all__ = ["recurrence", "step"]
 
 _CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "rnn_sigmoid": 2, "gru": 3, "lstm": 4}
 _GATES = reference.GATES
@@ -88,10 +88,26 @@ def recurrence(
     return y, h_n, c_n if cell == "lstm" else None
 
 
+def step(cell: str, x: Tensor, u: Tensor, h0: Tensor, c0: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """`reference.step`, by the native kernel where it applies: same shapes and results.
+
+    With both products given, autograd's own linear differentiates them, and nothing is left here but the gates.
+    """
+    inputs = (x, u, h0, c0)
+    if not _has_kernel(x, inputs[1:]) or torch.compiler.is_compiling() or _transformed():
+        return reference.step(cell, *inputs)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+        h, c = _Step.apply(cell, *inputs)  # type: ignore[no-untyped-call]
+    else:
+        h, c, *_ = _step_forward(cell, *inputs, False)
+    return h, c
+
+
 def _has_kernel(x: Tensor, others: Sequence[Tensor | None]) -> bool:
-    if x.dtype not in _DTYPES or x.device.type != "cpu" or x.numel() == 0:
+    dtype = x.dtype
+    if dtype not in _DTYPES or not x.is_cpu or x.numel() == 0:
         return False
-    return all(t is None or (t.dtype == x.dtype and t.device.type == "cpu") for t in others)
+    return all(t is None or (t.dtype == dtype and t.is_cpu) for t in others)
 
 
 def _transformed() -> bool:
@@ -306,6 +322,12 @@ def _differentiable_gradients(
     """The same gradients through `reference`, so that they can be differentiated again (`create_graph=True`)."""
     xproj, (h0, c0, w_hh, b_hn) = Source(*inputs[:4]).project(), inputs[4:]
     outputs = reference.recurrence(ctx.cell, xproj, h0, c0, w_hh, b_hn, ctx.batch_sizes, ctx.reverse)
+    return _differentiable(outputs, inputs, grads)
+
+
+def _differentiable(
+    outputs: Sequence[Tensor | None], inputs: Sequence[Any], grads: Sequence[Tensor | None]
+) -> list[Tensor | None]:
     pairs = [(out, g) for out, g in zip(outputs, grads, strict=True) if out is not None and g is not None]
     wanted = [t for t in inputs if t is not None and t.requires_grad]
     found = iter(
@@ -314,6 +336,56 @@ def _differentiable_gradients(
         )
     )
     return [next(found) if t is not None and t.requires_grad else None for t in inputs]
+
+
+def _step_forward(
+    cell: str, x: Tensor, u: Tensor, h0: Tensor, c0: Tensor | None, train: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """h' and c', and what backward needs: gates (B, G*H) and hidden_n (B, H)."""
+    x, u, h0 = x.contiguous(), u.contiguous(), h0.contiguous()
+    batch, hidden = h0.shape
+    h = torch.empty_like(h0)
+    c = None if c0 is None else c0.clone(memory_format=torch.contiguous_format)
+    gates = torch.empty_like(x) if train and _GATES[cell] > 1 else None
+    hidden_n = torch.empty_like(h0) if train and cell == "gru" else None
+    _native.forward(
+        _CELLS[cell], x.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(), x.data_ptr(), 0,
+        u.data_ptr(), 0, h0.data_ptr(), _pointer(c), h.data_ptr(), _pointer(c), _pointer(gates), _pointer(hidden_n),
+    )  # fmt: skip
+    return h, c, gates, hidden_n
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, cell: str, *inputs: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        x, u, h0, c0 = inputs
+        outputs = _step_forward(cell, cast(Tensor, x), cast(Tensor, u), cast(Tensor, h0), c0, True)
+        ctx.cell = cell
+        ctx.save_for_backward(*inputs, *outputs)
+        ctx.set_materialize_grads(False)
+        return outputs[:2]
+
+    @staticmethod
+    def backward(ctx: Any, dh: Tensor | None, dc: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, u, h0, c0, h, c, gates, hidden_n = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, *_differentiable(reference.step(ctx.cell, x, u, h0, c0), (x, u, h0, c0), (dh, dc))
+        h0, c0, dh = h0.contiguous(), _contiguous(c0), _contiguous(dh)
+        batch, hidden = h0.shape
+        dx, dh0, dhidden_n = torch.empty_like(u), torch.zeros_like(h0), None
+        if ctx.cell == "gru":
+            dhidden_n = torch.empty_like(h0)
+        dc0 = None
+        if c0 is not None:
+            dc0 = torch.zeros_like(c0) if dc is None else dc.clone(memory_format=torch.contiguous_format)
+        _native.backward(
+            _CELLS[ctx.cell], h.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(), 0,
+            h.data_ptr(), _pointer(c), _pointer(gates), _pointer(hidden_n), h0.data_ptr(), _pointer(c0),
+            _pointer(dh), dx.data_ptr(), _pointer(dhidden_n), dh0.data_ptr(), _pointer(dc0),
+        )  # fmt: skip
+        if dhidden_n is None:
+            return None, dx, dx, None, dc0  # h0 acts through u alone
+        return None, dx, torch.cat((dx[:, : 2 * hidden], dhidden_n), 1), dh0, None
 
 
 _library: Any = torch.library.Library("elman", "DEF")  # type: ignore[no-untyped-call]

@@ -5,7 +5,7 @@ and what second derivatives recompute through. Any device, any floating dtype, d
 knows nothing of layers, dropout or input projections: those belong to `layers`.
 
 Letters: T steps, B sequences, H hidden units, G gates, N rows (T * B, or the sum of all lengths when packed).
-`x` is a step's input already projected and biased: x = W_ih input + b_ih (+ b_hh, see `recurrence`).
+In the cells, `x` and `u` are a step's two products, biased: x = W_ih input + b_ih and u = W_hh h + b_hh.
 """
 
 import torch
@@ -17,54 +17,51 @@ GATES = {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1, "gru": 3, "lstm": 4}
 _ACTIVATIONS = {"rnn_tanh": torch.tanh, "rnn_relu": torch.relu, "rnn_sigmoid": torch.sigmoid}
 
 
-def rnn_cell(cell: str, x: Tensor, h: Tensor, w_hh: Tensor) -> Tensor:
-    """Elman's recurrence ("Finding structure in time", Cognitive Science 14, 1990): h' = f(x + W_hh h).
+def rnn_cell(cell: str, x: Tensor, u: Tensor) -> Tensor:
+    """Elman's recurrence ("Finding structure in time", Cognitive Science 14, 1990): h' = f(x + u).
 
-    x (B, H), h (B, H), w_hh (H, H) -> h' (B, H); f is tanh, relu or sigmoid, as `cell` names it.
+    x (B, H), u (B, H) -> h' (B, H); f is tanh, relu or sigmoid, as `cell` names it.
     """
     f = _ACTIVATIONS[cell]
-    return f(x + F.linear(h, w_hh))
+    return f(x + u)
 
 
-def gru_cell(x: Tensor, h: Tensor, w_hh: Tensor, b_hn: Tensor | None) -> Tensor:
+def gru_cell(x: Tensor, u: Tensor, h: Tensor) -> Tensor:
     """Gated recurrent unit (Cho et al., "Learning phrase representations", EMNLP 2014), in order r, z, n.
 
-    x (B, 3H), h (B, H), w_hh (3H, H), b_hn (H,) or None -> h' (B, H).
+    x (B, 3H), u (B, 3H), h (B, H) -> h' (B, H).
     As in cuDNN and PyTorch, the reset gate acts after the product with W_hn, so that one product serves all
     gates. An open update gate z keeps the old state, as in that paper.
     """
     x_r, x_z, x_n = x.chunk(3, dim=1)
-    h_r, h_z, h_n = F.linear(h, w_hh).chunk(3, dim=1)
-    if b_hn is not None:
-        h_n = h_n + b_hn
-    r = torch.sigmoid(x_r + h_r)
-    z = torch.sigmoid(x_z + h_z)
-    n = torch.tanh(x_n + r * h_n)
+    u_r, u_z, u_n = u.chunk(3, dim=1)
+    r = torch.sigmoid(x_r + u_r)
+    z = torch.sigmoid(x_z + u_z)
+    n = torch.tanh(x_n + r * u_n)
     return (1 - z) * n + z * h
 
 
-def lstm_cell(x: Tensor, h: Tensor, c: Tensor, w_hh: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_cell(x: Tensor, u: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """Long short-term memory (Hochreiter & Schmidhuber, Neural Computation 9, 1997), in order i, f, g, o.
 
-    x (B, 4H), h (B, H), c (B, H), w_hh (4H, H) -> h' (B, H), c' (B, H).
+    x (B, 4H), u (B, 4H), c (B, H) -> h' (B, H), c' (B, H).
     With the forget gate of Gers, Schmidhuber & Cummins ("Learning to forget", Neural Computation 12, 2000).
     """
-    i, f, g, o = (x + F.linear(h, w_hh)).chunk(4, dim=1)
+    i, f, g, o = (x + u).chunk(4, dim=1)
     i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
     c = f * c + i * g
     h = o * torch.tanh(c)
     return h, c
 
 
-def _step(
-    cell: str, x: Tensor, h: Tensor, c: Tensor | None, w_hh: Tensor, b_hn: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def step(cell: str, x: Tensor, u: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """One step of any cell, its products made: x (B, G*H), u (B, G*H), h (B, H), c (B, H) or None -> h', c'."""
     if cell == "lstm":
         assert c is not None
-        return lstm_cell(x, h, c, w_hh)
+        return lstm_cell(x, u, c)
     if cell == "gru":
-        return gru_cell(x, h, w_hh, b_hn), None
-    return rnn_cell(cell, x, h, w_hh), None
+        return gru_cell(x, u, h), None
+    return rnn_cell(cell, x, u), None
 
 
 def _first_rows(new: Tensor, old: Tensor) -> Tensor:
@@ -94,12 +91,14 @@ def recurrence(
     after each sequence's last processed step.
     """
     h, c = h0, c0
+    b_hh = None if b_hn is None else F.pad(b_hn, (2 * len(b_hn), 0))
     # An empty batch has no rows to count steps by; one empty step gives the empty result.
     steps = torch.split(xproj, batch_sizes if batch_sizes is not None else len(h0))
     y: list[Tensor] = []
     for x in reversed(steps) if reverse else steps:
         b = len(x)  # rows b: have ended (forwards) or have not begun (backwards)
-        h_new, c_new = _step(cell, x, h[:b], None if c is None else c[:b], w_hh, b_hn)
+        u = F.linear(h[:b], w_hh, b_hh)
+        h_new, c_new = step(cell, x, u, h[:b], None if c is None else c[:b])
         y.append(h_new)
         h = _first_rows(h_new, h)
         c = None if c is None or c_new is None else _first_rows(c_new, c)
