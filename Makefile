@@ -15,13 +15,13 @@ test: $(READY)
 
 check: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror native/*.cpp native/*.h
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/ruff format src tests benchmarks examples
 	$(BIN)/clang-format -i native/*.cpp native/*.h
 
 bench: $(READY)
