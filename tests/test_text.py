@@ -78,13 +78,13 @@ def test_measure_by_streams_is_that_of_one_stream() -> None:
     torch.manual_seed(0)
     model = Model(ModelConfig(50, hidden_size=8, embedding_size=8))
     codes = np.random.default_rng(0).integers(50, size=6_000).astype(np.uint8)
-    pieces = list(measure(codes, 1_000)(model, None))
+    pieces = list(measure(codes, 1_000, 50)(model, None))
     logits, _ = model(torch.from_numpy(codes[:-1, None].astype(np.int64)))
     targets = torch.from_numpy(codes[1:].astype(np.int64))
     exact = torch.nn.functional.cross_entropy(logits, targets, reduction="none")[999:]
     assert sum(count for _, count in pieces) == 5_000
     assert sum(nats for nats, _ in pieces) == pytest.approx(exact.sum().item(), rel=1e-4)
-    assert sum(count for _, count in measure(codes, 1_000)(model, 1_234)) == 1_234
+    assert sum(count for _, count in measure(codes, 1_000, 50)(model, 1_234)) == 1_234
 
 
 def test_text_larger_than_memory_is_mapped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from elman import checkpoint, stream
 from elman.baseline import Baseline
 from elman.checkpoint import ModelFile
-from elman.codec import UNKNOWN, Characters
+from elman.codec import Characters
 from elman.corpus import Corpus
 from elman.data import MINIMUM, ElmanError, TextFile, open_text
 from elman.progress import Report, clock
@@ -138,7 +138,7 @@ class TextGenerator:
                     f"{resume.path}, of an interrupted run, will be replaced; --resume would continue it"
                 )
         result = run.train(report, resume, log, beside.with_name(beside.name + ".log"))
-        report.line(_summary(result, corpus, output))
+        report.line(_summary(result, output))
         if result.stopped == "nan":
             raise ElmanError(_nan_message(sizes))
 
@@ -216,7 +216,7 @@ class TextGenerator:
             "bits_per_char": nats / math.log(2),
             "perplexity": math.exp(nats),
             "characters": count,
-            "unknown": int(np.count_nonzero(codes == UNKNOWN)),
+            "unknown": len(codes) - int(np.count_nonzero(codes)),  # UNKNOWN is 0
             "baselines": {} if baseline is None else baseline.nats(codes),
         }
 
@@ -279,12 +279,11 @@ def _introduction(corpus: Corpus, sizes: Sizes, cell: str) -> str:
     )
 
 
-def _summary(result: "Result", corpus: Corpus, output: object) -> str:
+def _summary(result: "Result", output: object) -> str:
     how = {"finished": "Trained", "interrupted": "Interrupted after", "nan": "Stopped after"}[result.stopped]
-    beat = ", ".join(f"{name} {nats:.3f}" for name, nats in corpus.to_beat.items())
     return (
         f"{how} {clock(result.seconds)}, {result.items:,} characters. Validation loss "
-        f"{result.validation:.3f} nats per character over {result.validation_items:,} ({beat})"
+        f"{result.validation:.3f} nats per character over {result.validation_items:,}"
         + (f". Best model kept in {output}" if output else "")
     )
 

@@ -82,7 +82,9 @@ class TextRun:
         model = Model(self.config)
         start_from_frequencies(model, codes[:border])
         batches = Batches(codes[:border], self.sizes.batch_size, self.sizes.chunk_length, self.seed)
-        return Job(model, mean_nats, batches, measure(codes, border), len(codes) - border)
+        return Job(
+            model, mean_nats, batches, measure(codes, border, self.corpus.codec.size), len(codes) - border
+        )
 
     def _keep(self, result: Result) -> None:
         tensors = result.weights | self.corpus.baseline.to_tensors()
@@ -121,18 +123,23 @@ def mean_nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits, targets.flatten())
 
 
-def measure(codes: Codes, border: int) -> Measure:
-    """The measure of the codes from `border` on: nats, by streams side by side, as if read in one."""
+def measure(codes: Codes, border: int, vocabulary: int) -> Measure:
+    """The measure of the codes from `border` on: nats, by streams side by side, as if read in one.
+
+    A part of them is taken from all over: text differs from place to place.
+    """
 
     def run(model: nn.Module, items: int | None) -> Iterator[tuple[float, int]]:
-        count = len(codes) - border if items is None else min(items, len(codes) - border)
+        whole = len(codes) - border
+        count = whole if items is None else min(items, whole)
         streams = min(_STREAMS, max(1, count // _PART))
         length = -(-count // streams)
-        starts = border + length * np.arange(streams)
+        spacing = max(length, whole // streams)
+        starts = border + spacing * np.arange(streams)
         warm_up, state = min(_WARM_UP, border - 1), None
         if warm_up:
             _, state = model(_rows(codes, starts - warm_up - 1, warm_up, model), state)
-        steps = max(16, min(256, _LOGITS // (streams * int(codes.max()) + 1)))
+        steps = max(16, min(256, _LOGITS // (streams * vocabulary)))
         for at in range(0, length, steps):
             width = min(steps, length - at)
             rows = _rows(codes, starts + at - 1, width + 1, model)
