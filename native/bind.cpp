@@ -86,6 +86,8 @@ using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Tokens = nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using State = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Rng = nb::ndarray<uint64_t, nb::shape<4>, nb::c_contig, nb::device::cpu>;
+using Inputs = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Input = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using LayerArrays = std::tuple<Floats, Floats, nb::object, nb::object>;
 using Array = nb::ndarray<nb::numpy, float>;
 
@@ -106,21 +108,60 @@ auto owned(T* data, std::initializer_list<size_t> shape) {
   return nb::ndarray<nb::numpy, T>(data, shape, owner);
 }
 
-void build(Network* self, const std::string& name, const Floats& embedding, const std::vector<LayerArrays>& arrays,
-           const Floats& head_weight, const Floats& head_bias) {
-  const Cell cell = cell_named(name);
-  require(embedding.ndim() == 2 && head_weight.ndim() == 2 && !arrays.empty(),
-          "embedding and head_weight must be matrices, and there must be a layer");
-  const int64_t V = embedding.shape(0), H = head_weight.shape(1), GH = gates_of(cell) * H;
-  require(int64_t(head_weight.shape(0)) == V && int64_t(head_bias.size()) == V, "the head must have a row per symbol");
+// The layers' weights, of which the first has `in` inputs.
+std::vector<LayerWeights> layer_weights(Cell cell, int64_t in, int64_t H, const std::vector<LayerArrays>& arrays) {
+  require(!arrays.empty(), "there must be a layer");
+  const int64_t GH = gates_of(cell) * H;
   std::vector<LayerWeights> layers;
-  int64_t in = embedding.shape(1);
   for (const auto& [w_ih, w_hh, b_ih, b_hh] : arrays) {
     require(int64_t(w_ih.size()) == GH * in && int64_t(w_hh.size()) == GH * H, "a layer's weights have the wrong size");
     layers.push_back({in, w_ih.data(), w_hh.data(), optional_bias(b_ih, GH), optional_bias(b_hh, GH)});
     in = H;
   }
-  new (self) Network(cell, V, embedding.shape(1), H, embedding.data(), layers, head_weight.data(), head_bias.data());
+  return layers;
+}
+
+void build_network(Network* self, const std::string& name, const Floats& embedding,
+                   const std::vector<LayerArrays>& arrays, const Floats& head_weight, const Floats& head_bias) {
+  const Cell cell = cell_named(name);
+  require(embedding.ndim() == 2 && head_weight.ndim() == 2, "embedding and head_weight must be matrices");
+  const int64_t V = embedding.shape(0), E = embedding.shape(1), H = head_weight.shape(1);
+  require(int64_t(head_weight.shape(0)) == V && int64_t(head_bias.size()) == V, "the head must have a row per symbol");
+  new (self) Network(cell, V, E, H, embedding.data(), layer_weights(cell, E, H, arrays), head_weight.data(),
+                     head_bias.data());
+}
+
+void build_stack(Stack* self, const std::string& name, const std::vector<LayerArrays>& arrays) {
+  const Cell cell = cell_named(name);
+  require(!arrays.empty(), "there must be a layer");
+  const auto &w_ih = std::get<0>(arrays[0]), &w_hh = std::get<1>(arrays[0]);
+  require(w_ih.ndim() == 2 && w_hh.ndim() == 2, "weights must be matrices");
+  const int64_t H = w_hh.shape(1);
+  new (self) Stack(cell, H, layer_weights(cell, w_ih.shape(1), H, arrays));
+}
+
+void check_state(const Stack& stack, int64_t rows, const State& state) {
+  require(int64_t(state.shape(0)) == rows && int64_t(state.shape(1)) == stack.state_size(),
+          "state must be (B, state_size)");
+}
+
+Array feed_stack(const Stack& stack, const Inputs& x, const State& state, int threads) {
+  const size_t T = x.shape(0), B = x.shape(1), H = stack.hidden_size();
+  require(int64_t(x.shape(2)) == stack.input_size(), "x must be (T, B, input_size)");
+  check_state(stack, B, state);
+  auto y = owned(new float[T * B * H], {T, B, H});
+  nb::gil_scoped_release release;
+  if (T * B > 0) stack.feed(T, B, x.data(), state.data(), y.data(), threads);
+  return y;
+}
+
+Array step_stack(const Stack& stack, const Input& x, const State& state) {
+  const size_t H = stack.hidden_size();
+  require(int64_t(x.shape(0)) == stack.input_size(), "x must be (input_size,)");
+  check_state(stack, 1, state);
+  auto y = owned(new float[H], {H});
+  stack.feed(1, 1, x.data(), state.data(), y.data(), 1);
+  return y;
 }
 
 void check_tokens(const Network& net, const Tokens& tokens, const State& state) {
@@ -224,13 +265,20 @@ NB_MODULE(_native, m) {
           f64 ? backward<double>(Cell(cell), shape, p) : backward<float>(Cell(cell), shape, p);
         });
 
+  nb::class_<Stack>(m, "Stack")
+      .def("__init__", &build_stack, "cell"_a, "layers"_a)
+      .def_prop_ro("state_size", &Stack::state_size)
+      .def_prop_ro("input_size", &Stack::input_size)
+      .def_prop_ro("hidden_size", &Stack::hidden_size)
+      .def("feed", &feed_stack, "x"_a, "state"_a.noconvert(), "threads"_a = 1)
+      .def("step", &step_stack, "x"_a, "state"_a.noconvert());
   nb::class_<Network>(m, "Network")
-      .def("__init__", &build, "cell"_a, "embedding"_a, "layers"_a, "head_weight"_a, "head_bias"_a)
+      .def("__init__", &build_network, "cell"_a, "embedding"_a, "layers"_a, "head_weight"_a, "head_bias"_a)
       .def_prop_ro("state_size", &Network::state_size)
       .def_prop_ro("symbols", &Network::symbols)
-      .def("feed", &feed, "tokens"_a, "state"_a, "threads"_a = 1)
-      .def("score", &score, "tokens"_a, "state"_a, "threads"_a = 1)
-      .def("step", &step, "token"_a, "state"_a)
-      .def("sample", &sample_one, "logits"_a, "temperature"_a, "top_k"_a, "top_p"_a, "rng"_a)
-      .def("generate", &generate, "token"_a, "count"_a, "state"_a, "temperature"_a, "top_k"_a, "top_p"_a, "rng"_a);
+      .def("feed", &feed, "tokens"_a, "state"_a.noconvert(), "threads"_a = 1)
+      .def("score", &score, "tokens"_a, "state"_a.noconvert(), "threads"_a = 1)
+      .def("step", &step, "token"_a, "state"_a.noconvert())
+      .def("sample", &sample_one, "logits"_a, "temperature"_a, "top_k"_a, "top_p"_a, "rng"_a.noconvert())
+      .def("generate", &generate, "token"_a, "count"_a, "state"_a.noconvert(), "temperature"_a, "top_k"_a, "top_p"_a, "rng"_a.noconvert());
 }

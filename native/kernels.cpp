@@ -308,7 +308,10 @@ struct Functions {
     pack<T, 1, LinearOp<T>::NV>(out, in, w, packed, threads);
   }
   static void linear(const Linear<T>& p) {
-    product(LinearOp<T>(p), 0, p.rows, 0, panels(p.out, LinearOp<T>::U), p.out);
+    const int64_t count = panels(p.out, LinearOp<T>::U);
+    share_rows(p.rows, p.threads, p.rows * p.in * p.out, [&](int64_t row, int64_t end) {
+      product(LinearOp<T>(p), row, end, 0, count, p.out);
+    });
   }
 
   static constexpr Kernels<T> table{forward_size, pack_forward, forward,     backward_size, pack_backward,

@@ -57,6 +57,7 @@ struct Backward {
 template <class T>
 struct Linear {
   int64_t rows, in, out;
+  int threads;
   const T* x;     // [rows][in]
   const T* w;     // packed by pack_linear
   const T* bias;  // [out], or null

@@ -8,20 +8,6 @@ namespace elman {
 namespace {
 
 constexpr int64_t kTableFloats = 8 << 20;  // a larger table would cost more memory than it saves time
-constexpr int64_t kChunkFloats = 1 << 20;  // of projected input held at once
-
-void pack(Scratch<float>& packed, const Kernels<float>& k, int64_t in, int64_t out, const float* w) {
-  k.pack_linear(in, out, w, packed.get(k.linear_size(in, out)), 1);
-}
-
-// All biases that are added before the gates: b_ih + b_hh, but for the GRU's b_hn, which r multiplies.
-std::vector<float> input_bias(Cell cell, int64_t H, const LayerWeights& w) {
-  std::vector<float> bias(gates_of(cell) * H, 0.f);
-  const size_t shared = cell == Cell::gru ? 2 * H : bias.size();
-  for (size_t i = 0; w.b_ih && i < bias.size(); ++i) bias[i] += w.b_ih[i];
-  for (size_t i = 0; w.b_hh && i < shared; ++i) bias[i] += w.b_hh[i];
-  return bias;
-}
 
 uint64_t rotl(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
 
@@ -48,92 +34,53 @@ double log_sum_exp(const float* x, int64_t n) {
 
 Network::Network(Cell cell, int64_t symbols, int64_t embedding_size, int64_t hidden, const float* embedding,
                  const std::vector<LayerWeights>& layers, const float* head_weight, const float* head_bias)
-    : kernels_(kernels<float>()), cell_(cell), symbols_(symbols), embedding_size_(embedding_size), hidden_(hidden) {
-  const int64_t GH = gate_size();
-  for (const LayerWeights& w : layers) {
-    Layer& layer = layers_.emplace_back();
-    layer.in = w.in;
-    layer.bias = input_bias(cell, hidden, w);
-    if (cell == Cell::gru && w.b_hh) layer.b_hn.assign(w.b_hh + 2 * hidden, w.b_hh + 3 * hidden);
-    pack(layer.w_ih, kernels_, w.in, GH, w.w_ih);
-    kernels_.pack_forward(cell, hidden, w.w_hh, layer.w_hh.get(kernels_.forward_size(cell, hidden)), 1);
-  }
-  if (symbols * GH <= kTableFloats) {
-    table_.resize(symbols * GH);
-    kernels_.linear(
-        {symbols, embedding_size, GH, embedding, layers_[0].w_ih.data(), layers_[0].bias.data(), table_.data()});
+    : stack_(cell, hidden, layers), symbols_(symbols), embedding_size_(embedding_size) {
+  if (symbols * stack_.gate_size() <= kTableFloats) {
+    table_.resize(symbols * stack_.gate_size());
+    stack_.project(symbols, embedding, table_.data(), 1);
   } else {
     embedding_.assign(embedding, embedding + symbols * embedding_size);
   }
-  pack(head_, kernels_, hidden, symbols, head_weight);
+  const Kernels<float>& k = stack_.kernels();
+  k.pack_linear(hidden, symbols, head_weight, head_.get(k.linear_size(hidden, symbols)), 1);
   head_bias_.assign(head_bias, head_bias + symbols);
 }
 
 // x [T][B][G·H]; token (b, t) is tokens[b·stride + t].
-void Network::project_tokens(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* x) const {
-  const int64_t GH = gate_size();
-  if (!table_.empty()) {
-    for (int64_t t = 0; t < T; ++t)
-      for (int64_t b = 0; b < B; ++b, x += GH) std::copy_n(&table_[tokens[b * stride + t] * GH], GH, x);
-    return;
-  }
+void Network::project_tokens(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* x,
+                             int threads) const {
   static thread_local Scratch<float> scratch;
-  float* e = scratch.get(T * B * embedding_size_);
-  for (int64_t t = 0, row = 0; t < T; ++t)
-    for (int64_t b = 0; b < B; ++b, ++row)
-      std::copy_n(&embedding_[tokens[b * stride + t] * embedding_size_], embedding_size_, e + row * embedding_size_);
-  kernels_.linear({T * B, embedding_size_, GH, e, layers_[0].w_ih.data(), layers_[0].bias.data(), x});
+  const bool known = !table_.empty();
+  const int64_t width = known ? stack_.gate_size() : embedding_size_;
+  const float* from = known ? table_.data() : embedding_.data();
+  float *rows = known ? x : scratch.get(T * B * width), *to = rows;
+  for (int64_t t = 0; t < T; ++t)
+    for (int64_t b = 0; b < B; ++b, to += width) std::copy_n(from + tokens[b * stride + t] * width, width, to);
+  if (!known) stack_.project(T * B, rows, x, threads);
 }
 
 // The last layer's hidden states [T][B][H], in memory that lasts until the next call in this thread.
 const float* Network::run(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* state,
                           int threads) const {
-  static thread_local Scratch<float> x_memory, y_memory[2], state_memory;
-  const int64_t GH = gate_size(), H = hidden_, size = state_size();
-  float* x = x_memory.get(T * B * GH);
-  project_tokens(B, T, tokens, stride, x);
-  const float* y = nullptr;
-  for (size_t l = 0; l < layers_.size(); ++l) {
-    const Layer& layer = layers_[l];
-    if (l > 0) kernels_.linear({T * B, H, GH, y, layer.w_ih.data(), layer.bias.data(), x});
-    float* out = y_memory[l % 2].get(T * B * H);
-    float *h = state_memory.get(2 * B * H), *c = h + B * H;
-    for (int64_t b = 0; b < B; ++b) {
-      const float* from = state + b * size + l * parts() * H;
-      std::copy_n(from, H, h + b * H);
-      if (parts() == 2) std::copy_n(from + H, H, c + b * H);
-    }
-    Forward<float> p{};
-    p.shape = {T, B, H, nullptr, false, threads};
-    p.x = x;
-    p.w_hh = layer.w_hh.data();
-    p.b_hn = layer.b_hn.empty() ? nullptr : layer.b_hn.data();
-    p.h0 = h;
-    p.y = out;
-    p.c = c;
-    kernels_.forward(cell_, p);
-    for (int64_t b = 0; b < B; ++b) {
-      float* to = state + b * size + l * parts() * H;
-      std::copy_n(out + ((T - 1) * B + b) * H, H, to);
-      if (parts() == 2) std::copy_n(c + b * H, H, to + H);
-    }
-    y = out;
-  }
-  return y;
+  static thread_local Scratch<float> memory;
+  float* x = memory.get(T * B * stack_.gate_size());
+  project_tokens(B, T, tokens, stride, x, threads);
+  return stack_.run(T, B, x, state, threads);
 }
 
-void Network::head(int64_t rows, const float* h, float* logits) const {
-  kernels_.linear({rows, hidden_, symbols_, h, head_.data(), head_bias_.data(), logits});
+void Network::head(int64_t rows, const float* h, float* logits, int threads) const {
+  stack_.kernels().linear(
+      {rows, stack_.hidden_size(), symbols_, threads, h, head_.data(), head_bias_.data(), logits});
 }
 
 void Network::feed(int64_t B, int64_t T, const int64_t* tokens, float* state, float* logits, int threads) const {
   static thread_local Scratch<float> memory;
-  const int64_t V = symbols_, chunk = std::max<int64_t>(1, kChunkFloats / (B * gate_size()));
+  const int64_t V = symbols_, chunk = std::max<int64_t>(1, kChunkFloats / (B * stack_.gate_size()));
   for (int64_t t = 0; t < T; t += chunk) {
     const int64_t n = std::min(chunk, T - t);
     const float* h = run(B, n, tokens + t, T, state, threads);
     float* rows = B == 1 ? logits + t * V : memory.get(n * B * V);
-    head(n * B, h, rows);
+    head(n * B, h, rows, threads);
     if (B == 1) continue;
     for (int64_t i = 0; i < n; ++i)
       for (int64_t b = 0; b < B; ++b) std::copy_n(rows + (i * B + b) * V, V, logits + (b * T + t + i) * V);
@@ -142,12 +89,12 @@ void Network::feed(int64_t B, int64_t T, const int64_t* tokens, float* state, fl
 
 void Network::score(int64_t B, int64_t T, const int64_t* tokens, float* state, float* nats, int threads) const {
   static thread_local Scratch<float> memory;
-  const int64_t V = symbols_, chunk = std::max<int64_t>(1, kChunkFloats / (B * std::max(gate_size(), V)));
+  const int64_t V = symbols_, chunk = std::max<int64_t>(1, kChunkFloats / (B * std::max(stack_.gate_size(), V)));
   for (int64_t t = 0; t < T; t += chunk) {
     const int64_t n = std::min(chunk, T - t);
     const float* h = run(B, n, tokens + t, T + 1, state, threads);
     float* logits = memory.get(n * B * V);
-    head(n * B, h, logits);
+    head(n * B, h, logits, threads);
     for (int64_t i = 0; i < n; ++i)
       for (int64_t b = 0; b < B; ++b, logits += V)
         nats[b * T + t + i] = float(log_sum_exp(logits, V) - logits[tokens[b * (T + 1) + t + i + 1]]);
@@ -159,7 +106,7 @@ void Network::generate(int64_t token, int64_t count, float* state, const Samplin
   std::vector<float> logits(symbols_), weight;
   std::vector<int32_t> order;
   for (int64_t i = 0; i < count; ++i) {
-    head(1, run(1, 1, &token, 1, state, 1), logits.data());
+    head(1, run(1, 1, &token, 1, state, 1), logits.data(), 1);
     out[i] = token = sample(symbols_, logits.data(), how, rng, weight, order);
   }
 }

@@ -1,22 +1,14 @@
-// A trained network, ready to run: embedding → recurrent layers → linear head, weights packed once.
-// State is the caller's: one row of floats per stream, [layer][h | h and c][H]. Nothing here knows Python.
+// A trained network over symbols, ready to run: embedding → stack of recurrent layers → linear head.
+// State is the caller's, as in stack.h. Nothing here knows Python.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "kernels.h"
 #include "scratch.h"
+#include "stack.h"
 
 namespace elman {
-
-struct LayerWeights {
-  int64_t in;
-  const float* w_ih;  // [G·H][in]
-  const float* w_hh;  // [G·H][H]
-  const float* b_ih;  // [G·H], or null
-  const float* b_hh;  // [G·H], or null
-};
 
 struct Sampling {
   double temperature;  // 0: the most likely symbol
@@ -30,7 +22,7 @@ class Network {
           const std::vector<LayerWeights>& layers, const float* head_weight, const float* head_bias);
 
   int64_t symbols() const { return symbols_; }
-  int64_t state_size() const { return layers_.size() * hidden_ * parts(); }
+  int64_t state_size() const { return stack_.state_size(); }
 
   // tokens [B][T] → logits [B][T][V]; state [B][state_size] is advanced.
   void feed(int64_t B, int64_t T, const int64_t* tokens, float* state, float* logits, int threads) const;
@@ -40,24 +32,14 @@ class Network {
   void generate(int64_t token, int64_t count, float* state, const Sampling& how, uint64_t* rng, int64_t* out) const;
 
  private:
-  struct Layer {
-    Scratch<float> w_ih, w_hh;  // packed; w_ih only where the projection is not a table
-    std::vector<float> bias, b_hn;
-    int64_t in;
-  };
-
-  int64_t parts() const { return cell_ == Cell::lstm ? 2 : 1; }
-  int64_t gate_size() const { return gates_of(cell_) * hidden_; }
   const float* run(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* state, int threads) const;
-  void project_tokens(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* x) const;
-  void head(int64_t rows, const float* h, float* logits) const;
+  void project_tokens(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* x, int threads) const;
+  void head(int64_t rows, const float* h, float* logits, int threads) const;
 
-  const Kernels<float>& kernels_;
-  Cell cell_;
-  int64_t symbols_, embedding_size_, hidden_;
+  Stack stack_;
+  int64_t symbols_, embedding_size_;
   std::vector<float> embedding_;  // [V][E]; empty where the table stands in for it
   std::vector<float> table_;      // [V][G·H]  the first layer's projection of every symbol
-  std::vector<Layer> layers_;
   Scratch<float> head_;
   std::vector<float> head_bias_;
 };

@@ -80,6 +80,19 @@ inline int useful_threads(const Shape& shape, int64_t rows, int64_t row_work) {
 #endif
 }
 
+// Calls body(row, end) in each thread for its part of the rows. work: multiply-adds in all.
+template <class Body>
+void share_rows(int64_t rows, int threads, int64_t work, const Body& body) {
+#ifdef _OPENMP
+  if (threads > 1 && work >= kWorthThreads && rows >= threads) {
+#pragma omp parallel num_threads(threads)
+    body(rows * omp_get_thread_num() / omp_get_num_threads(), rows * (omp_get_thread_num() + 1) / omp_get_num_threads());
+    return;
+  }
+#endif
+  body(0, rows);
+}
+
 // Rows are the better split: threads then never meet. With few rows every thread would read all the weights for them,
 // so hidden units are split instead, at the price of a barrier a step.
 inline bool split_units(const Shape& shape, int threads, int64_t row_work) {

@@ -9,6 +9,7 @@ _HOME = {
     "ElmanError": "data",
     "Characters": "codec",
     "Stream": "stream",
+    "LayerStream": "stream",
     "RNN": "layers",
     "GRU": "layers",
     "LSTM": "layers",

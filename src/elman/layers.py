@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from elman.cells import GRUCell, LSTMCell, RNNCell, Weights, run_direction
+from elman.stream import LayerStream
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -103,6 +104,16 @@ class _Layers(nn.RNNBase):
         else:
             y, h, c = self._run(embedding, weights, h0, c0, batch, tokens=tokens.flatten())
         return y.view(steps, batch, y.shape[1]), self._join_state(h, c)
+
+    def stream(self) -> LayerStream:
+        """These layers as they are now, to be fed step by step at inference: weights are copied, as float32.
+
+        Raises ElmanError for both directions or proj_size.
+        """
+        tensors = {name: getattr(self, name) for name in self._flat_weights_names if getattr(self, name) is not None}
+        return LayerStream(
+            self.mode.lower(), {name: t.detach().float().cpu().numpy() for name, t in tensors.items()}
+        )
 
     def _run(
         self,

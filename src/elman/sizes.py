@@ -48,7 +48,7 @@ def sensible_sizes(
     by_time = 384 * (max(minutes, 0.05) / 3) ** 0.3
     hidden = _round_to(32, min(max(64, min(by_text * 1.4, by_time)), 1024))
     passes = minutes * 60 * 60_000 * (384 / hidden) ** 1.5 / characters
-    dropout = min(0.5, max(0.0, 0.1 * math.log2(max(1.0, passes / 5))))
+    dropout = min(0.5, max(0.0, 0.15 * math.log2(max(1.0, passes / 5))))
     return Sizes(
         hidden_size=hidden,
         num_layers=1,

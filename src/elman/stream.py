@@ -4,6 +4,7 @@ Builds the native network from a model's tensors and drives it; a stream's state
 codecs only by `encode` and `decode`, and neither files nor training.
 """
 
+import copy
 import math
 import operator
 import os
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from elman._native import Network
+from elman._native import Network, Stack
 from elman.codec import UNKNOWN, Characters
 from elman.data import Codes, ElmanError, too_short
 
@@ -25,7 +26,7 @@ WARM_UP = 1_000  # characters read, and not counted, before each part but the fi
 _SHORTEST = 4 * WARM_UP  # characters in a part: shorter parts would mostly warm up
 _CHUNK = 256  # steps fed at a time: bounds the memory
 _BLOCK = 16  # characters written at a time: a millisecond or less, so output still flows
-_KERNELS = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"}
+KERNELS = ("rnn_tanh", "rnn_relu", "rnn_sigmoid", "gru", "lstm")
 _NEVER = -1e30  # a logit that no sampling picks
 
 
@@ -46,15 +47,16 @@ def build_network(
             raise ValueError("their shapes are not those described")
         if not writes_unknown:
             bias[UNKNOWN] = _NEVER
-        return Network(_KERNELS[model["cell"]], embedding, layers, head, bias)
+        cell = "rnn_tanh" if model["cell"] == "rnn" else model["cell"]
+        return Network(cell, embedding, layers, head, bias)
     except (KeyError, ValueError, TypeError, IndexError) as error:
         problem = f"there is no {error}" if isinstance(error, KeyError) else error
         raise ElmanError(f"the model's tensors do not fit its description: {problem}.") from error
 
 
-def _layer(tensors: Mapping[str, npt.NDArray[Any]], i: int) -> tuple[Any, ...]:
-    weights = (_floats(tensors[f"layers.weight_{kind}_l{i}"]) for kind in ("ih", "hh"))
-    biases = (tensors.get(f"layers.bias_{kind}_l{i}") for kind in ("ih", "hh"))
+def _layer(tensors: Mapping[str, npt.NDArray[Any]], i: int, prefix: str = "layers.") -> tuple[Any, ...]:
+    weights = (_floats(tensors[f"{prefix}weight_{kind}_l{i}"]) for kind in ("ih", "hh"))
+    biases = (tensors.get(f"{prefix}bias_{kind}_l{i}") for kind in ("ih", "hh"))
     return (*weights, *(None if bias is None else _floats(bias) for bias in biases))
 
 
@@ -62,26 +64,10 @@ def _floats(array: npt.NDArray[Any]) -> Floats:
     return np.ascontiguousarray(array, np.float32)
 
 
-class Stream:
-    """A network and one state: what it was fed so far. Streams of one network do not disturb each other.
+class _State:
+    """What all streams share: `state` (1, state_size) float32, advanced in place by every step."""
 
-    `state` (1, state_size) float32 is advanced in place by every call.
-    """
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.state: Floats = np.zeros((1, network.state_size), np.float32)
-
-    def step(self, code: int) -> Floats:
-        """Feeds one code; logits (V,) of the next."""
-        logits: Floats = self.network.step(code, self.state)
-        return logits
-
-    def feed(self, codes: npt.ArrayLike) -> Floats:
-        """Feeds codes (T,) as one chunk; logits (T, V), row t being those of what follows code t."""
-        tokens = np.ascontiguousarray(codes, np.int64)
-        logits: Floats = self.network.feed(tokens[None], self.state)[0]
-        return logits
+    state: Floats
 
     def save(self) -> Floats:
         """A copy of the state, to keep or move. Any stream of the same model can `restore` it."""
@@ -97,6 +83,91 @@ class Stream:
     def reset(self) -> None:
         """Forgets everything: the state is zero again."""
         self.state[:] = 0
+
+
+class Stream(_State):
+    """A network and one state: what it was fed so far. Streams of one network do not disturb each other."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.state = np.zeros((1, network.state_size), np.float32)
+
+    def step(self, code: int) -> Floats:
+        """Feeds one code; logits (V,) of the next."""
+        logits: Floats = self.network.step(code, self.state)
+        return logits
+
+    def feed(self, codes: npt.ArrayLike) -> Floats:
+        """Feeds codes (T,) as one chunk; logits (T, V), row t being those of what follows code t."""
+        tokens = np.ascontiguousarray(codes, np.int64)
+        logits: Floats = self.network.feed(tokens[None], self.state)[0]
+        return logits
+
+
+class LayerStream(_State):
+    """RNN, GRU or LSTM layers fed one step or one chunk at a time, a few microseconds a step, without PyTorch.
+
+    Streams made by `fork` share their weights and have states of their own.
+    """
+
+    def __init__(self, cell: str, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        """cell: rnn_tanh, rnn_relu, rnn_sigmoid, gru or lstm. tensors: arrays by torch.nn's names: weight_ih_l0,
+        weight_hh_l0, bias_ih_l0, bias_hh_l0, and so on for more layers. Weights are copied.
+
+        Raises ElmanError for an unknown cell, for both directions (the backward one starts at the end), for
+        proj_size, and for weights that are missing or do not fit each other.
+        """
+        if cell not in KERNELS:
+            raise ElmanError(f"unknown cell {cell!r}: choose one of {', '.join(KERNELS)}.")
+        if odd := [name for name in tensors if name.endswith("_reverse") or name.startswith("weight_hr")]:
+            raise ElmanError(f"a stream runs forward and has no proj_size, but there is {odd[0]!r}.")
+        count = max(1, sum(name.startswith("weight_hh_l") for name in tensors))
+        try:
+            self._stack = Stack(cell, [_layer(tensors, i, "") for i in range(count)])
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            problem = f"there is no {error}" if isinstance(error, KeyError) else error
+            raise ElmanError(f"these are not the weights of {cell} layers: {problem}.") from error
+        self.state = np.zeros((1, self._stack.state_size), np.float32)
+
+    @property
+    def input_size(self) -> int:
+        """I, the numbers in one step's input."""
+        return self._stack.input_size
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the numbers in one step's output."""
+        return self._stack.hidden_size
+
+    def step(self, x: npt.ArrayLike) -> Floats:
+        """Feeds one step x (I,), fastest as float32; the last layer's hidden state (H,).
+
+        Raises ElmanError for anything but I numbers.
+        """
+        try:
+            return self._stack.step(x, self.state)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return self._stack.step(self._numbers(x, "(I,)", (self.input_size,)), self.state)
+
+    def feed(self, x: npt.ArrayLike, threads: int = 1) -> Floats:
+        """Feeds a chunk x (T, I); the hidden states (T, H). Raises ElmanError for anything else."""
+        rows = self._numbers(x, "(T, I)", (-1, self.input_size))
+        return self._stack.feed(rows[:, None], self.state, threads)[:, 0]
+
+    def fork(self) -> "LayerStream":
+        """A stream with the same weights, in shared memory, and a copy of the state."""
+        other = copy.copy(self)
+        other.state = self.save()
+        return other
+
+    def _numbers(self, x: npt.ArrayLike, letters: str, shape: tuple[int, ...]) -> Floats:
+        try:
+            array = np.ascontiguousarray(x, np.float32)
+        except (TypeError, ValueError):
+            raise ElmanError(f"x {letters} must be numbers, not {type(x).__name__}.") from None
+        if len(array.shape) != len(shape) or array.shape[-1] != shape[-1]:
+            raise ElmanError(f"x must be {letters} with I = {self.input_size}, not of shape {np.shape(x)}.")
+        return array
 
 
 @dataclass(frozen=True)
