@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "kernels.h"
+#include "layer.h"
 #include "network.h"
-#include "scratch.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -38,43 +38,38 @@ T* at(Pointer p) {
 }
 
 template <class T>
-void forward(Cell cell, const Shape& shape, const std::array<Pointer, 10>& p) {
-  static thread_local Scratch<T> packed;
-  const Kernels<T>& k = kernels<T>();
-  Forward<T> f{shape,   at<const T>(p[0]), nullptr,     at<const T>(p[2]), at<const T>(p[3]), at<const T>(p[4]),
-               nullptr, at<T>(p[6]),       at<T>(p[7]), at<T>(p[8]),       at<T>(p[9])};
-  f.c0 = at<const T>(p[5]);
-  if (p[1]) {
-    T* w = packed.get(k.forward_size(cell, shape.hidden));
-    k.pack_forward(cell, shape.hidden, at<const T>(p[1]), w, shape.threads);
-    f.w_hh = w;
-  }
-  k.forward(cell, f);
+void forward(Cell cell, const Shape& shape, int64_t input_size, const std::array<Pointer, 15>& p) {
+  const Input<T> input{input_size,         at<const T>(p[0]), at<const T>(p[1]), at<const T>(p[2]),
+                       at<const int64_t>(p[3]), at<const T>(p[4]), at<const T>(p[5])};
+  Forward<T> f{};
+  f.shape = shape;
+  f.product = at<const T>(p[7]);
+  f.b_hn = at<const T>(p[8]);
+  f.h0 = at<const T>(p[9]);
+  f.c0 = at<const T>(p[10]);
+  f.y = at<T>(p[11]);
+  f.c = at<T>(p[12]);
+  f.gates = at<T>(p[13]);
+  f.hidden_n = at<T>(p[14]);
+  forward_layer(cell, input, at<const T>(p[6]), f);
 }
 
 template <class T>
 void backward(Cell cell, const Shape& shape, const std::array<Pointer, 12>& p) {
-  static thread_local Scratch<T> packed;
-  const Kernels<T>& k = kernels<T>();
-  Backward<T> b{shape,
-                nullptr,
-                at<const T>(p[1]),
-                at<const T>(p[2]),
-                at<const T>(p[3]),
-                at<const T>(p[4]),
-                at<const T>(p[5]),
-                at<const T>(p[6]),
-                at<const T>(p[7]),
-                at<T>(p[8]),
-                at<T>(p[9]),
-                at<T>(p[10]),
-                at<T>(p[11])};
-  if (p[0]) {
-    T* w = packed.get(k.backward_size(cell, shape.hidden));
-    k.pack_backward(cell, shape.hidden, at<const T>(p[0]), w, shape.threads);
-    b.w_hh = w;
-  }
-  k.backward(cell, b);
+  Backward<T> b{};
+  b.shape = shape;
+  b.y = at<const T>(p[1]);
+  b.c = at<const T>(p[2]);
+  b.gates = at<const T>(p[3]);
+  b.hidden_n = at<const T>(p[4]);
+  b.h0 = at<const T>(p[5]);
+  b.c0 = at<const T>(p[6]);
+  b.dy = at<const T>(p[7]);
+  b.dgates = at<T>(p[8]);
+  b.dhidden_n = at<T>(p[9]);
+  b.dh = at<T>(p[10]);
+  b.dc = at<T>(p[11]);
+  backward_layer(cell, at<const T>(p[0]), b);
 }
 
 Shape shape_of(int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes, bool reverse,
@@ -248,12 +243,14 @@ NB_MODULE(_native, m) {
   // Pointers are to C-contiguous arrays of the shapes in kernels.h; ops.py checks them. 0 means absent.
   m.def("forward",
         [](int cell, bool f64, int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes,
-           bool reverse, int threads, Pointer x, Pointer w_hh, Pointer product, Pointer b_hn, Pointer h0, Pointer c0,
+           bool reverse, int threads, int64_t input_size, Pointer x, Pointer w_ih, Pointer bias, Pointer tokens,
+           Pointer table, Pointer projected, Pointer w_hh, Pointer product, Pointer b_hn, Pointer h0, Pointer c0,
            Pointer y, Pointer c, Pointer gates, Pointer hidden_n) {
           nb::gil_scoped_release release;
           const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads);
-          const std::array<Pointer, 10> p{x, w_hh, product, b_hn, h0, c0, y, c, gates, hidden_n};
-          f64 ? forward<double>(Cell(cell), shape, p) : forward<float>(Cell(cell), shape, p);
+          const std::array<Pointer, 15> p{x,    w_ih,    bias, tokens, table, projected, w_hh,    product,
+                                          b_hn, h0, c0,   y,      c,     gates,     hidden_n};
+          f64 ? forward<double>(Cell(cell), shape, input_size, p) : forward<float>(Cell(cell), shape, input_size, p);
         });
   m.def("backward",
         [](int cell, bool f64, int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes,
@@ -263,6 +260,15 @@ NB_MODULE(_native, m) {
           const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads);
           const std::array<Pointer, 12> p{w_hh, y, c, gates, hidden_n, h0, c0, dy, dgates, dhidden_n, dh, dc};
           f64 ? backward<double>(Cell(cell), shape, p) : backward<float>(Cell(cell), shape, p);
+        });
+  m.def("linear",
+        [](bool f64, int64_t rows, int64_t in, int64_t out, bool transposed, int threads, Pointer x, Pointer w,
+           Pointer bias, Pointer y) {
+          nb::gil_scoped_release release;
+          f64 ? linear(rows, in, out, transposed, threads, at<const double>(x), at<const double>(w),
+                       at<const double>(bias), at<double>(y))
+              : linear(rows, in, out, transposed, threads, at<const float>(x), at<const float>(w),
+                       at<const float>(bias), at<float>(y));
         });
 
   nb::class_<Stack>(m, "Stack")

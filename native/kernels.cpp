@@ -286,19 +286,8 @@ struct Functions {
   static size_t backward_size(Cell cell, int64_t H) {
     return panels(H, 2 * Simd<T>::W) * 2 * Simd<T>::W * gates_of(cell) * H;
   }
-  // [G·H][H] → [panel][G·H][U]
   static void pack_backward(Cell cell, int64_t H, const T* w, T* packed, int threads) {
-    constexpr int U = 2 * Simd<T>::W;
-    const int64_t depth = gates_of(cell) * H;
-#pragma omp parallel for num_threads(threads) if (threads > 1 && depth * H > 65536)
-    for (int64_t panel = 0; panel < panels(H, U); ++panel) {
-      const int64_t left = std::min<int64_t>(U, H - panel * U);
-      T* to = packed + panel * depth * U;
-      for (int64_t k = 0; k < depth; ++k, to += U) {
-        std::memcpy(to, w + k * H + panel * U, left * sizeof(T));
-        for (int64_t i = left; i < U; ++i) to[i] = 0;
-      }
-    }
+    pack_transposed(gates_of(cell) * H, H, w, packed, threads);
   }
   static void backward(Cell cell, const Backward<T>& p) {
     with_cell(cell, [&]<Cell C>() { backward_pass<T, C>(p); });
@@ -307,6 +296,19 @@ struct Functions {
   static void pack_linear(int64_t in, int64_t out, const T* w, T* packed, int threads) {
     pack<T, 1, LinearOp<T>::NV>(out, in, w, packed, threads);
   }
+  // [depth][units] → [panel][depth][U]
+  static void pack_transposed(int64_t depth, int64_t units, const T* w, T* packed, int threads) {
+    constexpr int U = 2 * Simd<T>::W;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && depth * units > 65536)
+    for (int64_t panel = 0; panel < panels(units, U); ++panel) {
+      const int64_t left = std::min<int64_t>(U, units - panel * U);
+      T* to = packed + panel * depth * U;
+      for (int64_t k = 0; k < depth; ++k, to += U) {
+        std::memcpy(to, w + k * units + panel * U, left * sizeof(T));
+        for (int64_t i = left; i < U; ++i) to[i] = 0;
+      }
+    }
+  }
   static void linear(const Linear<T>& p) {
     const int64_t count = panels(p.out, LinearOp<T>::U);
     share_rows(p.rows, p.threads, p.rows * p.in * p.out, [&](int64_t row, int64_t end) {
@@ -314,8 +316,8 @@ struct Functions {
     });
   }
 
-  static constexpr Kernels<T> table{forward_size, pack_forward, forward,     backward_size, pack_backward,
-                                    backward,     linear_size,  pack_linear, linear};
+  static constexpr Kernels<T> table{forward_size, pack_forward, forward,     backward_size,   pack_backward,
+                                    backward,     linear_size,  pack_linear, pack_transposed, linear};
 };
 
 bool supported() { return ELMAN_SUPPORTED; }

@@ -59,7 +59,7 @@ struct Linear {
   int64_t rows, in, out;
   int threads;
   const T* x;     // [rows][in]
-  const T* w;     // packed by pack_linear
+  const T* w;     // packed by pack_linear or pack_transposed
   const T* bias;  // [out], or null
   T* y;           // [rows][out]
 };
@@ -74,7 +74,8 @@ struct Kernels {
   void (*pack_backward)(Cell, int64_t hidden, const T* w_hh, T* packed, int threads);
   void (*backward)(Cell, const Backward<T>&);
   size_t (*linear_size)(int64_t in, int64_t out);
-  void (*pack_linear)(int64_t in, int64_t out, const T* w, T* packed, int threads);
+  void (*pack_linear)(int64_t in, int64_t out, const T* w, T* packed, int threads);      // w [out][in]
+  void (*pack_transposed)(int64_t in, int64_t out, const T* w, T* packed, int threads);  // w [in][out]
   void (*linear)(const Linear<T>&);
 };
 

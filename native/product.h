@@ -5,6 +5,9 @@
 // the depth in the same order whatever the tile, so results do not depend on how rows and panels are shared out.
 #pragma once
 
+#include <cstdlib>
+#include <new>
+
 #include "simd.h"
 
 namespace elman::ELMAN_LEVEL {
@@ -52,18 +55,79 @@ template <class T, int P, int R, int NV>
   for (int i = 0; i < P * R * NV; ++i) store(sums + i * W, sum[i / (R * NV)][i / NV % R][i % NV]);
 }
 
+// The left factors of the rows from `first` on.
+template <class T>
+struct Rows {
+  Factor<T> factors[2] = {};
+  int count = 0;
+  int64_t first = 0;
+
+  void at(int64_t row, Factor<T>* found) const {
+    for (int f = 0; f < count; ++f) {
+      found[f] = factors[f];
+      found[f].a += (row - first) * factors[f].stride;
+    }
+  }
+};
+
+// Memory of one thread for copies of rows.
+template <class T>
+class Copies {
+ public:
+  ~Copies() { std::free(memory_); }
+
+  // Rows whose stride is a multiple of 2 KiB lie in the same one or two sets of an L1 cache and push each other out:
+  // they are copied to where they do not. `end` is past the last row.
+  void separate(Rows<T>& rows, int64_t end) {
+    constexpr int64_t line = 64 / sizeof(T);
+    const int64_t count = end - rows.first;
+    int64_t size = 0, strides[2];
+    for (int f = 0; f < rows.count; ++f) {
+      strides[f] = (rows.factors[f].depth + line - 1) / line * line + line;
+      if (compete(rows.factors[f], count)) size += count * strides[f];
+    }
+    if (size == 0) return;
+    reserve(size);
+    T* to = memory_;
+    for (int f = 0; f < rows.count; ++f) {
+      Factor<T>& factor = rows.factors[f];
+      if (!compete(factor, count)) continue;
+      const T* start = to;
+      for (int64_t r = 0; r < count; ++r, to += strides[f])
+        std::memcpy(to, factor.a + r * factor.stride, factor.depth * sizeof(T));
+      factor.a = start;
+      factor.stride = strides[f];
+    }
+  }
+
+ private:
+  static bool compete(const Factor<T>& f, int64_t count) { return count > 3 && f.stride * sizeof(T) % 2048 == 0; }
+
+  void reserve(int64_t size) {
+    if (size <= size_) return;
+    std::free(memory_);
+    memory_ = static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 63) / 64 * 64));
+    size_ = memory_ ? size : 0;
+    if (!memory_) throw std::bad_alloc();
+  }
+
+  T* memory_ = nullptr;
+  int64_t size_ = 0;
+};
+
 // What a product is for: Op says which factors to multiply and what to do with a tile's sums.
 //   Op::T, Op::NV, Op::U (units of a panel), op.w (packed weights or null), op.depth
 //   op.factors(row, Factor[2])              fills in the factors of rows from `row` on, returns how many
 //   op.finish<Full>(sums, rows, row, unit)  uses sums [rows][NV][W]; Full: all U units exist
 template <class Op, int R, int P>
-ELMAN_INLINE void tile(const Op& op, int64_t row, int64_t panel, bool full) {
+ELMAN_INLINE void tile(const Op& op, const Rows<typename Op::T>& rows, int64_t row, int64_t panel, bool full) {
   using T = typename Op::T;
   constexpr int W = Simd<T>::W;
   alignas(64) T sums[P * R * Op::NV * W];
   Factor<T> factors[2];
+  rows.at(row, factors);
   const int64_t panel_size = op.depth * Op::NV * W;
-  multiply<T, P, R, Op::NV>(factors, op.factors(row, factors), op.w + panel * panel_size, panel_size, sums);
+  multiply<T, P, R, Op::NV>(factors, rows.count, op.w + panel * panel_size, panel_size, sums);
   for (int p = 0; p < P; ++p)
     full ? op.template finish<true>(sums + p * R * Op::NV * W, R, row, (panel + p) * Op::U)
          : op.template finish<false>(sums + p * R * Op::NV * W, R, row, (panel + p) * Op::U);
@@ -71,26 +135,46 @@ ELMAN_INLINE void tile(const Op& op, int64_t row, int64_t panel, bool full) {
 
 // A tile of one row takes as long as one of three, so no row is left over alone where a smaller tile avoids it.
 template <class Op, int R>
-ELMAN_INLINE void panel_rows(const Op& op, int64_t row, int64_t end, int64_t panel, bool full) {
-  for (; row + R <= end && (R < 3 || row + R + 1 != end); row += R) tile<Op, R, 1>(op, row, panel, full);
+ELMAN_INLINE void panel_rows(const Op& op, const Rows<typename Op::T>& rows, int64_t row, int64_t end, int64_t panel,
+                             bool full) {
+  for (; row + R <= end && (R < 3 || row + R + 1 != end); row += R) tile<Op, R, 1>(op, rows, row, panel, full);
   if constexpr (R > 1)
-    if (row < end) panel_rows<Op, smaller(R)>(op, row, end, panel, full);
+    if (row < end) panel_rows<Op, smaller(R)>(op, rows, row, end, panel, full);
 }
 
 template <class Op, int R>
-ELMAN_INLINE int64_t panel_groups(const Op& op, int64_t row, int64_t panel, int64_t end) {
+ELMAN_INLINE int64_t panel_groups(const Op& op, const Rows<typename Op::T>& rows, int64_t row, int64_t panel,
+                                  int64_t end) {
   constexpr int P = panels_at_once(R, Op::NV);
-  for (; panel + P <= end; panel += P) tile<Op, R, P>(op, row, panel, true);
+  for (; panel + P <= end; panel += P) tile<Op, R, P>(op, rows, row, panel, true);
   return panel;
 }
 
-// Rows [row, end) × panels [panel, last), of `units` units in all.
+template <class Op>
+void product_block(const Op& op, const Rows<typename Op::T>& rows, int64_t end, int64_t panel, int64_t last,
+                   int64_t units) {
+  const int64_t row = rows.first, full = units / Op::U < last ? units / Op::U : last;
+  if (end - row == 1) panel = panel_groups<Op, 1>(op, rows, row, panel, full);
+  if (end - row == 2) panel = panel_groups<Op, 2>(op, rows, row, panel, full);
+  for (; panel < last; ++panel) panel_rows<Op, kTileRows<Op::NV>>(op, rows, row, end, panel, panel < full);
+}
+
+// Rows [row, end) × panels [panel, last), of `units` units in all, by blocks of rows that stay in an L2 cache.
 template <class Op>
 void product(const Op& op, int64_t row, int64_t end, int64_t panel, int64_t last, int64_t units) {
-  const int64_t full = units / Op::U < last ? units / Op::U : last;
-  if (end - row == 1) panel = panel_groups<Op, 1>(op, row, panel, full);
-  if (end - row == 2) panel = panel_groups<Op, 2>(op, row, panel, full);
-  for (; panel < last; ++panel) panel_rows<Op, kTileRows<Op::NV>>(op, row, end, panel, panel < full);
+  using T = typename Op::T;
+  static thread_local Copies<T> copies;
+  constexpr int64_t R = kTileRows<Op::NV>, block_bytes = 256 << 10;
+  const int64_t fitting = block_bytes / int64_t(sizeof(T)) / (op.depth + 1) / R * R, block = fitting < 4 * R ? 4 * R : fitting;
+  for (; row < end; row += block) {
+    const int64_t stop = end - row < block + R ? end : row + block;
+    Rows<T> rows;
+    rows.first = row;
+    rows.count = op.factors(row, rows.factors);
+    copies.separate(rows, stop);
+    product_block(op, rows, stop, panel, last, units);
+    if (stop == end) return;
+  }
 }
 
 inline int64_t panels(int64_t units, int64_t per_panel) { return (units + per_panel - 1) / per_panel; }

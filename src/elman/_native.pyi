@@ -54,6 +54,10 @@ def backward(
     /,
 ) -> None: ...
 
+def linear(
+    f64: bool, rows: int, inputs: int, outputs: int, transposed: bool, threads: int, x: int, w: int, bias: int, y: int
+) -> None: ...
+
 class Stack:
     def __init__(
         self, cell: str, layers: Sequence[tuple[_Floats, _Floats, _Floats | None, _Floats | None]]

@@ -12,7 +12,6 @@ It knows nothing of input projections, layers or dropout. Letters and shapes as 
 
 import threading
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -44,10 +43,22 @@ class Source(NamedTuple):
             return F.embedding(self.tokens, self.x)
         return self.x if self.w_ih is None else F.linear(self.x, self.w_ih, self.bias)
 
+    def contiguous(self) -> "Source":
+        return Source(*(_contiguous(t) for t in self))  # type: ignore[arg-type]
+
     @property
-    def is_fresh(self) -> bool:
-        """Whether `project` makes a tensor that nobody else holds, so that the kernel may overwrite it."""
-        return self.tokens is not None or self.w_ih is not None
+    def rows(self) -> int:
+        """N."""
+        return len(self.x if self.tokens is None else self.tokens)
+
+    def pointers(self) -> tuple[int, ...]:
+        """input_size, x, w_ih, bias, tokens, table and projected, as the native forward takes them."""
+        x, w_ih, bias, tokens = (_pointer(t) for t in self)
+        if self.tokens is not None:
+            return 0, 0, 0, 0, tokens, x, 0
+        if self.w_ih is None:
+            return 0, 0, 0, 0, 0, 0, x
+        return self.x.shape[1], x, w_ih, bias, 0, 0, 0
 
 
 def recurrence(
@@ -67,8 +78,8 @@ def recurrence(
     """`reference.recurrence`, by the native kernels where they apply: same shapes and results.
 
     x is the projected input (N, G*H); or, with w_ih (G*H, I) and bias (G*H,) or None, the input (N, I) to project;
-    or, with tokens (N,), a table (V, G*H) of projected symbols. In the last two cases the projection's memory is
-    used again for the gates, and its gradient is never kept.
+    or, with tokens (N,), a table (V, G*H) of projected symbols. In the last two cases neither the projection nor
+    its gradient is ever kept whole.
     """
     source = Source(x, w_ih, bias, tokens)
     inputs = (*source, h0, c0, w_hh, b_hn)
@@ -81,10 +92,7 @@ def recurrence(
     elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
         y, h_n, c_n = _Recurrence.apply(cell, batch_sizes, reverse, *inputs)  # type: ignore[no-untyped-call]
     else:
-        projected = source.project()
-        y, h_n, c_n, *_ = _forward(
-            cell, projected, *inputs[4:], batch_sizes, reverse, False, in_place=source.is_fresh
-        )
+        y, h_n, c_n, *_ = _forward(cell, source, *inputs[4:], batch_sizes, reverse, train=False)
     return y, h_n, c_n if cell == "lstm" else None
 
 
@@ -123,8 +131,16 @@ def _contiguous(t: Tensor | None) -> Tensor | None:
     return None if t is None else t.contiguous()
 
 
-def _steps(xproj: Tensor, h0: Tensor, batch_sizes: list[int] | None) -> int:
-    return len(xproj) // len(h0) if batch_sizes is None else len(batch_sizes)
+def _linear(x: Tensor, w: Tensor, bias: Tensor | None = None, transposed: bool = False) -> Tensor:
+    """x (N, I) times wᵀ, w (O, I), plus bias (O,); transposed: x (N, O) times w. Not differentiable."""
+    x, w, bias = x.contiguous(), w.contiguous(), _contiguous(bias)
+    inputs, outputs = w.shape if transposed else w.shape[::-1]
+    y = x.new_empty(len(x), outputs)
+    _native.linear(
+        x.dtype == torch.float64, len(x), inputs, outputs, transposed, torch.get_num_threads(), x.data_ptr(),
+        w.data_ptr(), _pointer(bias), y.data_ptr(),
+    )  # fmt: skip
+    return y
 
 
 def _last_rows(batch_sizes: list[int], reverse: bool) -> Tensor:
@@ -144,7 +160,7 @@ def _final(y: Tensor, batch: int, batch_sizes: list[int] | None, reverse: bool) 
 
 def _forward(
     cell: str,
-    xproj: Tensor,
+    source: Source,
     h0: Tensor,
     c0: Tensor | None,
     w_hh: Tensor,
@@ -152,31 +168,23 @@ def _forward(
     batch_sizes: list[int] | None,
     reverse: bool,
     train: bool,
-    in_place: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """y, h_n, c_n, and what backward needs: c (N, H), gates (N, G*H), hidden_n (N, H). Absent ones are empty.
-
-    in_place: xproj may be overwritten, by the gates (by y in the one-gate cells).
-    """
-    steps, (batch, hidden) = _steps(xproj, h0, batch_sizes), h0.shape
-    inputs = [_contiguous(t) for t in (xproj, h0, c0, w_hh, b_hn)]
-    x, h, c_first, w, b = inputs
-    assert x is not None
-    assert h is not None
-    assert w is not None
-    rows = len(x)
+    """y, h_n, c_n, and what backward needs: c (N, H), gates (N, G*H), hidden_n (N, H). Absent ones are empty."""
+    source, h, c_first, w, b = source.contiguous(), h0.contiguous(), _contiguous(c0), w_hh.contiguous(), _contiguous(b_hn)
+    rows, (batch, hidden) = source.rows, h.shape
+    steps = rows // batch if batch_sizes is None else len(batch_sizes)
     product = F.linear(h, w) if steps == 1 else None
-    gated = _GATES[cell] > 1
-    y = x if in_place and not gated else x.new_empty(rows, hidden)
-    c = x.new_empty(0) if c_first is None else x.new_empty(rows, hidden) if train else c_first.clone()
-    gates = x.new_empty(0) if not (train and gated) else x if in_place else torch.empty_like(x)
-    hidden_n = x.new_empty(rows, hidden) if train and cell == "gru" else x.new_empty(0)
+    columns = _GATES[cell] * hidden
+    y = h.new_empty(rows, hidden)
+    c = h.new_empty(0) if c_first is None else h.new_empty(rows, hidden) if train else c_first.clone()
+    gates = h.new_empty(rows, columns) if train and columns > hidden else h.new_empty(0)
+    hidden_n = h.new_empty(rows, hidden) if train and cell == "gru" else h.new_empty(0)
     _native.forward(
-        _CELLS[cell], x.dtype == torch.float64, steps, batch, hidden, batch_sizes or (), reverse,
-        torch.get_num_threads(), x.data_ptr(), 0 if steps == 1 else w.data_ptr(), _pointer(product), _pointer(b),
+        _CELLS[cell], h.dtype == torch.float64, steps, batch, hidden, batch_sizes or (), reverse,
+        torch.get_num_threads(), *source.pointers(), 0 if steps == 1 else w.data_ptr(), _pointer(product), _pointer(b),
         h.data_ptr(), _pointer(c_first), y.data_ptr(), c.data_ptr(), gates.data_ptr(), hidden_n.data_ptr(),
     )  # fmt: skip
-    c_n = x.new_empty(0) if c_first is None else _final(c, batch, batch_sizes, reverse) if train else c
+    c_n = h.new_empty(0) if c_first is None else _final(c, batch, batch_sizes, reverse) if train else c
     return y, _final(y, batch, batch_sizes, reverse), c_n, c, gates, hidden_n
 
 
@@ -197,7 +205,8 @@ def _backward(
     dgates: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of xproj, h0, c0, w_hh and b_hn. Those that do not exist are empty. The first fills `dgates`."""
-    steps, (batch, hidden) = _steps(y, h0, batch_sizes), h0.shape
+    batch, hidden = h0.shape
+    steps = len(y) // batch if batch_sizes is None else len(batch_sizes)
     h, c_first, w, dy = h0.contiguous(), _contiguous(c0), w_hh.contiguous(), _contiguous(dy)
     if dgates is None:
         dgates = y.new_empty(len(y), _GATES[cell] * hidden)
@@ -281,9 +290,8 @@ class _Recurrence(torch.autograd.Function):
         x, w_ih, bias, tokens, h0, c0, w_hh, b_hn = inputs
         source = Source(cast(Tensor, x), w_ih, bias, tokens)
         outputs = _forward(
-            cell, source.project(), cast(Tensor, h0), c0, cast(Tensor, w_hh), b_hn, batch_sizes, reverse,
-            train=True, in_place=source.is_fresh,
-        )  # fmt: skip
+            cell, source, cast(Tensor, h0), c0, cast(Tensor, w_hh), b_hn, batch_sizes, reverse, train=True
+        )
         ctx.cell, ctx.batch_sizes, ctx.reverse = cell, batch_sizes, reverse
         ctx.save_for_backward(*inputs, outputs[0], *outputs[3:])
         ctx.set_materialize_grads(False)
@@ -297,7 +305,8 @@ class _Recurrence(torch.autograd.Function):
             dc_n = None
         if torch.is_grad_enabled():
             return None, None, None, *_differentiable_gradients(ctx, saved[:8], (dy, dh_n, dc_n))
-        space = _workspace.take(y, _GATES[ctx.cell] * y.shape[1]) if source.is_fresh else None
+        projects = source.tokens is not None or source.w_ih is not None
+        space = _workspace.take(y, _GATES[ctx.cell] * y.shape[1]) if projects else None
         dgates, dh, dc, dw, db = _backward(
             ctx.cell, h0, c0, w_hh, y, c, gates, hidden_n, dy, dh_n, dc_n, ctx.batch_sizes, ctx.reverse, space
         )
@@ -311,7 +320,7 @@ def _source_gradients(source: Source, dgates: Tensor, needed: Sequence[bool]) ->
         return torch.zeros_like(source.x).index_add_(0, source.tokens, dgates), None, None, None
     if source.w_ih is None:
         return dgates, None, None, None
-    dx = dgates @ source.w_ih if needed[0] else None
+    dx = _linear(dgates, source.w_ih, transposed=True) if needed[0] else None
     dw = dgates.t() @ source.x if needed[1] else None
     return dx, dw, dgates.sum(0) if needed[2] else None, None
 
@@ -349,8 +358,8 @@ def _step_forward(
     gates = torch.empty_like(x) if train and _GATES[cell] > 1 else None
     hidden_n = torch.empty_like(h0) if train and cell == "gru" else None
     _native.forward(
-        _CELLS[cell], x.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(), x.data_ptr(), 0,
-        u.data_ptr(), 0, h0.data_ptr(), _pointer(c), h.data_ptr(), _pointer(c), _pointer(gates), _pointer(hidden_n),
+        _CELLS[cell], x.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(),
+        *Source(x).pointers(), 0, u.data_ptr(), 0, h0.data_ptr(), _pointer(c), h.data_ptr(), _pointer(c), _pointer(gates), _pointer(hidden_n),
     )  # fmt: skip
     return h, c, gates, hidden_n
 
@@ -447,7 +456,11 @@ def _traced_backward(
     return None, dx, dh, None if c0 is None else dc, dw, None if b_hn is None else db, None, None
 
 
-_library.impl("recurrence", partial(_forward, train=True), "CPU")
+def _traced_forward(cell: str, xproj: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    return _forward(cell, Source(xproj), *rest, train=True)
+
+
+_library.impl("recurrence", _traced_forward, "CPU")
 _library.impl("recurrence_backward", _backward, "CPU")
 torch.library.register_fake("elman::recurrence", _fake_forward, lib=_library)
 torch.library.register_fake("elman::recurrence_backward", _fake_backward, lib=_library)

@@ -1,0 +1,140 @@
+#include "layer.h"
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include <algorithm>
+
+#include "scratch.h"
+
+namespace elman {
+namespace {
+
+constexpr int64_t kChunkFloats = 1 << 18;  // of projected input: what an L2 cache holds
+constexpr uintptr_t kHugePage = 2 << 20;
+
+// Fresh memory of many megabytes costs a page fault every 4 KiB: ask for large pages before the first touch.
+template <class T>
+void expect_writes(T* p, int64_t count) {
+#ifdef __linux__
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(p) + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t end = reinterpret_cast<uintptr_t>(p + count) / kHugePage * kHugePage;
+  if (p && begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
+template <class T>
+void project(const Kernels<T>& k, const Input<T>& in, const T* packed, int64_t row, int64_t rows, int64_t GH,
+             int threads, T* to) {
+  if (in.tokens) {
+    for (int64_t i = 0; i < rows; ++i, to += GH) std::copy_n(in.table + in.tokens[row + i] * GH, GH, to);
+  } else {
+    k.linear({rows, in.size, GH, threads, in.x + row * in.size, packed, in.bias, to});
+  }
+}
+
+int64_t rows_at(const Shape& shape, int64_t t) { return shape.batch_sizes ? shape.batch_sizes[t] : shape.batch; }
+
+}  // namespace
+
+template <class T>
+void forward_layer(Cell cell, const Input<T>& input, const T* w_hh, Forward<T> p) {
+  static thread_local Scratch<T> packed_hh, packed_ih, chunk_memory, state_memory;
+  const Kernels<T>& k = kernels<T>();
+  const Shape whole = p.shape;
+  const int64_t H = whole.hidden, B = whole.batch, GH = gates_of(cell) * H;
+  p.w_hh = nullptr;
+  if (w_hh) {
+    T* packed = packed_hh.get(k.forward_size(cell, H));
+    k.pack_forward(cell, H, w_hh, packed, whole.threads);
+    p.w_hh = packed;
+  }
+  if (input.projected) {
+    p.x = input.projected;
+    return k.forward(cell, p);
+  }
+  T* w_ih = nullptr;
+  if (!input.tokens) {
+    w_ih = packed_ih.get(k.linear_size(input.size, GH));
+    k.pack_linear(input.size, GH, input.w_ih, w_ih, whole.threads);
+  }
+  int64_t N = 0;
+  for (int64_t t = 0; t < whole.steps; ++t) N += rows_at(whole, t);
+  expect_writes(p.y, N * H);
+  expect_writes(p.gates, N * GH);
+  if (p.gates && cell == Cell::lstm) expect_writes(p.c, N * H);
+  expect_writes(p.hidden_n, N * H);
+
+  // The state that the next chunk starts from; rows that have not begun keep the initial one.
+  T *h = state_memory.get(2 * B * H), *c = h + B * H;
+  std::copy_n(p.h0, B * H, h);
+  const bool keeps_cells = p.c0 && p.gates;
+  if (keeps_cells) std::copy_n(p.c0, B * H, c);
+  const Forward<T> all = p;
+  for (int64_t done = 0, row = whole.reverse ? N : 0; done < whole.steps;) {
+    int64_t steps = 0, rows = 0, first = whole.reverse ? whole.steps - done : done;
+    while (done + steps < whole.steps) {
+      const int64_t more = rows_at(whole, whole.reverse ? first - 1 : done + steps);
+      if (steps && (rows + more) * GH > kChunkFloats) break;
+      rows += more;
+      ++steps;
+      if (whole.reverse) --first;
+    }
+    if (whole.reverse) row -= rows;
+    T* x = chunk_memory.get(std::max(rows * GH, std::min(N * GH, kChunkFloats)));
+    project(k, input, w_ih, row, rows, GH, whole.threads, x);
+    p.shape.steps = steps;
+    p.shape.batch = rows_at(whole, first);
+    if (whole.batch_sizes) p.shape.batch_sizes = whole.batch_sizes + first;
+    p.x = x;
+    p.h0 = h;
+    p.y = all.y + row * H;
+    if (all.gates) p.gates = all.gates + row * GH;
+    if (all.hidden_n) p.hidden_n = all.hidden_n + row * H;
+    if (keeps_cells) {
+      p.c0 = c;
+      p.c = all.c + row * H;
+    }
+    k.forward(cell, p);
+    const int64_t last = whole.reverse ? first : first + steps - 1, count = rows_at(whole, last);
+    const int64_t at = whole.reverse ? 0 : rows - count;
+    std::copy_n(p.y + at * H, count * H, h);
+    if (keeps_cells) std::copy_n(p.c + at * H, count * H, c);
+    done += steps;
+    if (!whole.reverse) row += rows;
+  }
+}
+
+template <class T>
+void backward_layer(Cell cell, const T* w_hh, Backward<T> p) {
+  static thread_local Scratch<T> memory;
+  const Kernels<T>& k = kernels<T>();
+  p.w_hh = nullptr;
+  if (w_hh) {
+    T* packed = memory.get(k.backward_size(cell, p.shape.hidden));
+    k.pack_backward(cell, p.shape.hidden, w_hh, packed, p.shape.threads);
+    p.w_hh = packed;
+  }
+  k.backward(cell, p);
+}
+
+template <class T>
+void linear(int64_t rows, int64_t in, int64_t out, bool transposed, int threads, const T* x, const T* w, const T* bias,
+            T* y) {
+  static thread_local Scratch<T> memory;
+  const Kernels<T>& k = kernels<T>();
+  T* packed = memory.get(k.linear_size(in, out));
+  (transposed ? k.pack_transposed : k.pack_linear)(in, out, w, packed, threads);
+  expect_writes(y, rows * out);
+  k.linear({rows, in, out, threads, x, packed, bias, y});
+}
+
+template void forward_layer(Cell, const Input<float>&, const float*, Forward<float>);
+template void forward_layer(Cell, const Input<double>&, const double*, Forward<double>);
+template void backward_layer(Cell, const float*, Backward<float>);
+template void backward_layer(Cell, const double*, Backward<double>);
+template void linear(int64_t, int64_t, int64_t, bool, int, const float*, const float*, const float*, float*);
+template void linear(int64_t, int64_t, int64_t, bool, int, const double*, const double*, const double*, double*);
+
+}  // namespace elman

@@ -1,0 +1,34 @@
+// One direction of a layer, from its input to its hidden states: the projection of the input is made in chunks of steps
+// that stay in the cache until the recurrence has used them. Knows no time loop and no Python.
+#pragma once
+
+#include "kernels.h"
+
+namespace elman {
+
+// Where the projected input [N][G·H] comes from. One of three: x and w_ih; tokens and table; projected.
+template <class T>
+struct Input {
+  int64_t size;           // I
+  const T* x;             // [N][I]
+  const T* w_ih;          // [G·H][I]
+  const T* bias;          // [G·H], or null
+  const int64_t* tokens;  // [N]
+  const T* table;         // [V][G·H]  the projection of every symbol
+  const T* projected;     // [N][G·H]
+};
+
+// p.x is ignored. w_hh [G·H][H] is packed here; null: p.product is given, for one step.
+template <class T>
+void forward_layer(Cell cell, const Input<T>& input, const T* w_hh, Forward<T> p);
+
+// w_hh [G·H][H] as above; p.w_hh is ignored.
+template <class T>
+void backward_layer(Cell cell, const T* w_hh, Backward<T> p);
+
+// y [rows][out] = x [rows][in] · wᵀ, w [out][in], + bias [out] or null. transposed: w [in][out], not transposed again.
+template <class T>
+void linear(int64_t rows, int64_t in, int64_t out, bool transposed, int threads, const T* x, const T* w, const T* bias,
+            T* y);
+
+}  // namespace elman
