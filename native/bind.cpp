@@ -55,7 +55,7 @@ void forward(Cell cell, const Shape& shape, int64_t input_size, const std::array
 }
 
 template <class T>
-void backward(Cell cell, const Shape& shape, const std::array<Pointer, 12>& p) {
+void backward(Cell cell, const Shape& shape, int64_t input_size, const std::array<Pointer, 17>& p) {
   Backward<T> b{};
   b.shape = shape;
   b.y = at<const T>(p[1]);
@@ -70,6 +70,7 @@ void backward(Cell cell, const Shape& shape, const std::array<Pointer, 12>& p) {
   b.dh = at<T>(p[10]);
   b.dc = at<T>(p[11]);
   backward_layer(cell, at<const T>(p[0]), b);
+  weight_gradients(cell, b, {input_size, at<const T>(p[12]), at<T>(p[13]), at<T>(p[14]), at<T>(p[15]), at<T>(p[16])});
 }
 
 Shape shape_of(int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes, bool reverse,
@@ -254,13 +255,16 @@ NB_MODULE(_native, m) {
         });
   m.def("backward",
         [](int cell, bool f64, int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes,
-           bool reverse, int threads, Pointer w_hh, Pointer y, Pointer c, Pointer gates, Pointer hidden_n, Pointer h0,
-           Pointer c0, Pointer dy, Pointer dgates, Pointer dhidden_n, Pointer dh, Pointer dc) {
+           bool reverse, int threads, int64_t input_size, Pointer w_hh, Pointer y, Pointer c, Pointer gates,
+           Pointer hidden_n, Pointer h0, Pointer c0, Pointer dy, Pointer dgates, Pointer dhidden_n, Pointer dh,
+           Pointer dc, Pointer x, Pointer dw_ih, Pointer dbias, Pointer dw_hh, Pointer db_hn) {
           nb::gil_scoped_release release;
           const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads);
-          const std::array<Pointer, 12> p{w_hh, y, c, gates, hidden_n, h0, c0, dy, dgates, dhidden_n, dh, dc};
-          f64 ? backward<double>(Cell(cell), shape, p) : backward<float>(Cell(cell), shape, p);
+          const std::array<Pointer, 17> p{w_hh,      y,  c,  gates, hidden_n, h0,    c0,    dy,   dgates,
+                                          dhidden_n, dh, dc, x,     dw_ih,    dbias, dw_hh, db_hn};
+          f64 ? backward<double>(Cell(cell), shape, input_size, p) : backward<float>(Cell(cell), shape, input_size, p);
         });
+
   m.def("linear",
         [](bool f64, int64_t rows, int64_t in, int64_t out, bool transposed, int threads, Pointer x, Pointer w,
            Pointer bias, Pointer y) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cells.h"
+#include "outer.h"
 #include "product.h"
 #include "threads.h"
 
@@ -316,8 +317,11 @@ struct Functions {
     });
   }
 
+  static void outer(const Outer<T>& p) { ELMAN_LEVEL::outer(p); }
+
   static constexpr Kernels<T> table{forward_size, pack_forward, forward,     backward_size,   pack_backward,
-                                    backward,     linear_size,  pack_linear, pack_transposed, linear};
+                                    backward,     linear_size,  pack_linear, pack_transposed, linear,
+                                    outer};
 };
 
 bool supported() { return ELMAN_SUPPORTED; }

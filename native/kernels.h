@@ -64,6 +64,20 @@ struct Linear {
   T* y;           // [rows][out]
 };
 
+// out[m][k] = Σ_n a[n][m] b[n][k], over N rows.
+template <class T>
+struct Outer {
+  int64_t rows, left, right;
+  int threads;
+  const T* a;            // [rows][stride], of which the first `left` columns count
+  int64_t stride;
+  const T* b;            // [..][right]
+  const int64_t* order;  // [rows]  which row of b stands beside row n of a, or ~i: row i of b0; null: row n
+  const T* b0;           // [..][right]
+  T* out;                // [left][right]
+  T* sums;               // [left]  Σ_n a[n][m], or null
+};
+
 // One CPU level's kernels. Packed weights belong to the level that packed them.
 template <class T>
 struct Kernels {
@@ -77,6 +91,7 @@ struct Kernels {
   void (*pack_linear)(int64_t in, int64_t out, const T* w, T* packed, int threads);      // w [out][in]
   void (*pack_transposed)(int64_t in, int64_t out, const T* w, T* packed, int threads);  // w [in][out]
   void (*linear)(const Linear<T>&);
+  void (*outer)(const Outer<T>&);
 };
 
 struct Level {

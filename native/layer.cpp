@@ -5,6 +5,7 @@
 #endif
 
 #include <algorithm>
+#include <vector>
 
 #include "scratch.h"
 
@@ -35,6 +36,19 @@ void project(const Kernels<T>& k, const Input<T>& in, const T* packed, int64_t r
 }
 
 int64_t rows_at(const Shape& shape, int64_t t) { return shape.batch_sizes ? shape.batch_sizes[t] : shape.batch; }
+
+// For each row of the data the row of y that holds the state before it, or ~b: row b of h0.
+std::vector<int64_t> rows_before(const Shape& shape) {
+  std::vector<int64_t> starts(shape.steps + 1, 0), order;
+  for (int64_t t = 0; t < shape.steps; ++t) starts[t + 1] = starts[t] + rows_at(shape, t);
+  order.reserve(starts.back());
+  for (int64_t t = 0; t < shape.steps; ++t) {
+    const int64_t before = shape.reverse ? t + 1 : t - 1;
+    const int64_t known = before < 0 || before == shape.steps ? 0 : std::min(rows_at(shape, t), rows_at(shape, before));
+    for (int64_t b = 0; b < rows_at(shape, t); ++b) order.push_back(b < known ? starts[before] + b : ~b);
+  }
+  return order;
+}
 
 }  // namespace
 
@@ -120,6 +134,22 @@ void backward_layer(Cell cell, const T* w_hh, Backward<T> p) {
 }
 
 template <class T>
+void weight_gradients(Cell cell, const Backward<T>& p, const WeightGradients<T>& to) {
+  if (!to.w_hh) return;
+  const Kernels<T>& k = kernels<T>();
+  const int64_t H = p.shape.hidden, GH = gates_of(cell) * H;
+  const std::vector<int64_t> order = rows_before(p.shape);
+  const int64_t N = order.size();
+  const int threads = p.shape.threads;
+  if (to.x) k.outer({N, GH, to.input_size, threads, p.dgates, GH, to.x, nullptr, nullptr, to.w_ih, to.bias});
+  T* sums = to.x ? nullptr : to.bias;
+  const int64_t shared = cell == Cell::gru ? 2 * H : GH;
+  k.outer({N, shared, H, threads, p.dgates, GH, p.y, order.data(), p.h0, to.w_hh, sums});
+  if (cell == Cell::gru)
+    k.outer({N, H, H, threads, p.dhidden_n, H, p.y, order.data(), p.h0, to.w_hh + 2 * H * H, to.b_hn});
+}
+
+template <class T>
 void linear(int64_t rows, int64_t in, int64_t out, bool transposed, int threads, const T* x, const T* w, const T* bias,
             T* y) {
   static thread_local Scratch<T> memory;
@@ -134,6 +164,8 @@ template void forward_layer(Cell, const Input<float>&, const float*, Forward<flo
 template void forward_layer(Cell, const Input<double>&, const double*, Forward<double>);
 template void backward_layer(Cell, const float*, Backward<float>);
 template void backward_layer(Cell, const double*, Backward<double>);
+template void weight_gradients(Cell, const Backward<float>&, const WeightGradients<float>&);
+template void weight_gradients(Cell, const Backward<double>&, const WeightGradients<double>&);
 template void linear(int64_t, int64_t, int64_t, bool, int, const float*, const float*, const float*, float*);
 template void linear(int64_t, int64_t, int64_t, bool, int, const double*, const double*, const double*, double*);
 

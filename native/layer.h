@@ -26,6 +26,20 @@ void forward_layer(Cell cell, const Input<T>& input, const T* w_hh, Forward<T> p
 template <class T>
 void backward_layer(Cell cell, const T* w_hh, Backward<T> p);
 
+// Gradients of the weights once backward_layer has filled dgates and dhidden_n.
+template <class T>
+struct WeightGradients {
+  int64_t input_size;
+  const T* x;  // [N][I], or null: no gradient of w_ih wanted
+  T* w_ih;     // [G·H][I]
+  T* bias;     // [G·H], or null
+  T* w_hh;     // [G·H][H], or null: nothing wanted
+  T* b_hn;     // [H]  GRU, or null
+};
+
+template <class T>
+void weight_gradients(Cell cell, const Backward<T>& p, const WeightGradients<T>& to);
+
 // y [rows][out] = x [rows][in] · wᵀ, w [out][in], + bias [out] or null. transposed: w [in][out], not transposed again.
 template <class T>
 void linear(int64_t rows, int64_t in, int64_t out, bool transposed, int threads, const T* x, const T* w, const T* bias,

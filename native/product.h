@@ -70,50 +70,57 @@ struct Rows {
   }
 };
 
-// Memory of one thread for copies of rows.
+// Memory that grows and stays; scratch.h's is not for here, since its code would be shared between CPU levels.
 template <class T>
-class Copies {
+class Memory {
  public:
-  ~Copies() { std::free(memory_); }
+  Memory() = default;
+  Memory(const Memory&) = delete;
+  ~Memory() { std::free(data_); }
 
-  // Rows whose stride is a multiple of 2 KiB lie in the same one or two sets of an L1 cache and push each other out:
-  // they are copied to where they do not. `end` is past the last row.
-  void separate(Rows<T>& rows, int64_t end) {
-    constexpr int64_t line = 64 / sizeof(T);
-    const int64_t count = end - rows.first;
-    int64_t size = 0, strides[2];
-    for (int f = 0; f < rows.count; ++f) {
-      strides[f] = (rows.factors[f].depth + line - 1) / line * line + line;
-      if (compete(rows.factors[f], count)) size += count * strides[f];
+  T* get(int64_t count) {
+    if (count > size_) {
+      std::free(data_);
+      data_ = static_cast<T*>(std::aligned_alloc(64, (count * sizeof(T) + 63) / 64 * 64));
+      size_ = data_ ? count : 0;
+      if (!data_) throw std::bad_alloc();
     }
-    if (size == 0) return;
-    reserve(size);
-    T* to = memory_;
-    for (int f = 0; f < rows.count; ++f) {
-      Factor<T>& factor = rows.factors[f];
-      if (!compete(factor, count)) continue;
-      const T* start = to;
-      for (int64_t r = 0; r < count; ++r, to += strides[f])
-        std::memcpy(to, factor.a + r * factor.stride, factor.depth * sizeof(T));
-      factor.a = start;
-      factor.stride = strides[f];
-    }
+    return data_;
   }
 
  private:
-  static bool compete(const Factor<T>& f, int64_t count) { return count > 3 && f.stride * sizeof(T) % 2048 == 0; }
-
-  void reserve(int64_t size) {
-    if (size <= size_) return;
-    std::free(memory_);
-    memory_ = static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 63) / 64 * 64));
-    size_ = memory_ ? size : 0;
-    if (!memory_) throw std::bad_alloc();
-  }
-
-  T* memory_ = nullptr;
+  T* data_ = nullptr;
   int64_t size_ = 0;
 };
+
+template <class T>
+bool compete(const Factor<T>& f, int64_t count) {
+  return count > 3 && f.stride * sizeof(T) % 2048 == 0;
+}
+
+// Rows [rows.first, end) whose stride is a multiple of 2 KiB lie in the same one or two sets of an L1 cache and push
+// each other out: they are copied to where they do not.
+template <class T>
+void separate(Rows<T>& rows, int64_t end, Memory<T>& memory) {
+  constexpr int64_t line = 64 / sizeof(T);
+  const int64_t count = end - rows.first;
+  int64_t size = 0, strides[2];
+  for (int f = 0; f < rows.count; ++f) {
+    strides[f] = (rows.factors[f].depth + line - 1) / line * line + line;
+    if (compete(rows.factors[f], count)) size += count * strides[f];
+  }
+  if (size == 0) return;
+  T* to = memory.get(size);
+  for (int f = 0; f < rows.count; ++f) {
+    Factor<T>& factor = rows.factors[f];
+    if (!compete(factor, count)) continue;
+    const T* start = to;
+    for (int64_t r = 0; r < count; ++r, to += strides[f])
+      std::memcpy(to, factor.a + r * factor.stride, factor.depth * sizeof(T));
+    factor.a = start;
+    factor.stride = strides[f];
+  }
+}
 
 // What a product is for: Op says which factors to multiply and what to do with a tile's sums.
 //   Op::T, Op::NV, Op::U (units of a panel), op.w (packed weights or null), op.depth
@@ -163,7 +170,7 @@ void product_block(const Op& op, const Rows<typename Op::T>& rows, int64_t end, 
 template <class Op>
 void product(const Op& op, int64_t row, int64_t end, int64_t panel, int64_t last, int64_t units) {
   using T = typename Op::T;
-  static thread_local Copies<T> copies;
+  static thread_local Memory<T> copies;
   constexpr int64_t R = kTileRows<Op::NV>, block_bytes = 256 << 10;
   const int64_t fitting = block_bytes / int64_t(sizeof(T)) / (op.depth + 1) / R * R, block = fitting < 4 * R ? 4 * R : fitting;
   for (; row < end; row += block) {
@@ -171,7 +178,7 @@ void product(const Op& op, int64_t row, int64_t end, int64_t panel, int64_t last
     Rows<T> rows;
     rows.first = row;
     rows.count = op.factors(row, rows.factors);
-    copies.separate(rows, stop);
+    separate(rows, stop, copies);
     product_block(op, rows, stop, panel, last, units);
     if (stop == end) return;
   }

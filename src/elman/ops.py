@@ -11,9 +11,11 @@ It knows nothing of input projections, layers or dropout. Letters and shapes as 
 """
 
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -158,6 +160,46 @@ def _final(y: Tensor, batch: int, batch_sizes: list[int] | None, reverse: bool) 
     return (y[:batch] if reverse else y[-batch:]).clone()
 
 
+class _Pool:
+    """Memory for what only forward and backward see, kept when it is freed: new memory for it at every call costs
+    more time in page faults than small layers do in arithmetic. Large arrays get large pages instead."""
+
+    SIZES = range(1 << 14, 1 << 23)  # numbers in an array
+    FREE = 1 << 25  # numbers kept at most
+
+    def __init__(self) -> None:
+        self._free: list[np.ndarray[tuple[int], Any]] = []
+        self._lock = threading.RLock()  # arrays may be given back while one is taken
+
+    def empty(self, like: Tensor, rows: int, columns: int) -> Tensor:
+        """(rows, columns) of the dtype of `like`, given back when nothing refers to it any more."""
+        count = rows * columns
+        if count not in self.SIZES:
+            return like.new_empty(rows, columns)
+        block = self._take(count, np.dtype("f4" if like.dtype == torch.float32 else "f8"))
+        part = block[:count]
+        weakref.finalize(part, self._give_back, block).atexit = False
+        return torch.from_numpy(part).view(rows, columns)
+
+    def _take(self, count: int, dtype: np.dtype[Any]) -> np.ndarray[tuple[int], Any]:
+        for block in list(self._free):
+            if block.dtype == dtype and count <= block.size <= 2 * count:
+                with self._lock:
+                    found = [i for i, other in enumerate(self._free) if other is block]
+                    if found:
+                        return self._free.pop(found[0])
+        return np.empty(count, dtype)
+
+    def _give_back(self, block: np.ndarray[tuple[int], Any]) -> None:
+        with self._lock:
+            self._free.insert(0, block)
+            while sum(b.size for b in self._free) > self.FREE:
+                self._free.pop()
+
+
+_pool = _Pool()
+
+
 def _forward(
     cell: str,
     source: Source,
@@ -176,9 +218,9 @@ def _forward(
     product = F.linear(h, w) if steps == 1 else None
     columns = _GATES[cell] * hidden
     y = h.new_empty(rows, hidden)
-    c = h.new_empty(0) if c_first is None else h.new_empty(rows, hidden) if train else c_first.clone()
-    gates = h.new_empty(rows, columns) if train and columns > hidden else h.new_empty(0)
-    hidden_n = h.new_empty(rows, hidden) if train and cell == "gru" else h.new_empty(0)
+    c = h.new_empty(0) if c_first is None else _pool.empty(h, rows, hidden) if train else c_first.clone()
+    gates = _pool.empty(h, rows, columns) if train and columns > hidden else h.new_empty(0)
+    hidden_n = _pool.empty(h, rows, hidden) if train and cell == "gru" else h.new_empty(0)
     _native.forward(
         _CELLS[cell], h.dtype == torch.float64, steps, batch, hidden, batch_sizes or (), reverse,
         torch.get_num_threads(), *source.pointers(), 0 if steps == 1 else w.data_ptr(), _pointer(product), _pointer(b),
@@ -186,6 +228,18 @@ def _forward(
     )  # fmt: skip
     c_n = h.new_empty(0) if c_first is None else _final(c, batch, batch_sizes, reverse) if train else c
     return y, _final(y, batch, batch_sizes, reverse), c_n, c, gates, hidden_n
+
+
+class Gradients(NamedTuple):
+    """Absent ones are None."""
+
+    dgates: Tensor  # (N, G*H), of the projected input
+    h0: Tensor
+    c0: Tensor | None
+    w_hh: Tensor
+    b_hn: Tensor | None
+    w_ih: Tensor | None
+    bias: Tensor | None
 
 
 def _backward(
@@ -203,83 +257,37 @@ def _backward(
     batch_sizes: list[int] | None,
     reverse: bool,
     dgates: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of xproj, h0, c0, w_hh and b_hn. Those that do not exist are empty. The first fills `dgates`."""
+    x: Tensor | None = None,
+) -> Gradients:
+    """Fills `dgates` where given. w_ih and bias have gradients where x (N, I) is given."""
     batch, hidden = h0.shape
     steps = len(y) // batch if batch_sizes is None else len(batch_sizes)
-    h, c_first, w, dy = h0.contiguous(), _contiguous(c0), w_hh.contiguous(), _contiguous(dy)
+    h, c_first, w, dy, x = h0.contiguous(), _contiguous(c0), w_hh.contiguous(), _contiguous(dy), _contiguous(x)
+    columns = _GATES[cell] * hidden
     if dgates is None:
-        dgates = y.new_empty(len(y), _GATES[cell] * hidden)
-    dhidden_n = torch.empty_like(y) if cell == "gru" else y.new_empty(0)
-    dh = torch.zeros_like(h) if dh_n is None else dh_n.clone(memory_format=torch.contiguous_format)
-    dc = y.new_empty(0)
-    if cell == "lstm":
-        dc = torch.zeros_like(h) if dc_n is None else dc_n.clone(memory_format=torch.contiguous_format)
+        dgates = y.new_empty(len(y), columns)
+    dhidden_n = _pool.empty(y, *y.shape) if cell == "gru" else None
+    dh = _zeros_or_copy(h, dh_n)
+    dc = None if c0 is None else _zeros_or_copy(h, dc_n)
+    dw, db_hn = torch.empty_like(w), None if dhidden_n is None else y.new_empty(hidden)
+    dw_ih, dbias = (None, None) if x is None else (y.new_empty(columns, x.shape[1]), y.new_empty(columns))
     _native.backward(
         _CELLS[cell], y.dtype == torch.float64, steps, batch, hidden, batch_sizes or (), reverse,
-        torch.get_num_threads(), 0 if steps == 1 else w.data_ptr(), y.data_ptr(), c.data_ptr(), gates.data_ptr(),
-        hidden_n.data_ptr(), h.data_ptr(), _pointer(c_first), _pointer(dy), dgates.data_ptr(), dhidden_n.data_ptr(),
-        dh.data_ptr(), dc.data_ptr(),
+        torch.get_num_threads(), 0 if x is None else x.shape[1], 0 if steps == 1 else w.data_ptr(), y.data_ptr(),
+        c.data_ptr(), gates.data_ptr(), hidden_n.data_ptr(), h.data_ptr(), _pointer(c_first), _pointer(dy),
+        dgates.data_ptr(), _pointer(dhidden_n), dh.data_ptr(), _pointer(dc), _pointer(x), _pointer(dw_ih),
+        _pointer(dbias), dw.data_ptr(), _pointer(db_hn),
     )  # fmt: skip
-    pieces = _product_gradients(dgates, dhidden_n, hidden)
     if steps == 1:
-        for gradient, rows in pieces:
-            dh.addmm_(gradient, w[rows])
-    dw = torch.empty_like(w)
-    for gradient, rows in pieces:
-        _weight_gradient(gradient, h, y, batch_sizes, reverse, dw[rows])
-    return dgates, dh, dc, dw, dhidden_n.sum(0) if cell == "gru" else y.new_empty(0)
+        if dhidden_n is None:
+            dh.addmm_(dgates, w)
+        else:
+            dh.addmm_(dgates[:, : 2 * hidden], w[: 2 * hidden]).addmm_(dhidden_n, w[2 * hidden :])
+    return Gradients(dgates, dh, dc, dw, db_hn, dw_ih, dbias)
 
 
-def _product_gradients(dgates: Tensor, dhidden_n: Tensor, hidden: int) -> list[tuple[Tensor, slice]]:
-    """The gradient of h·W_hhᵀ in pieces, each with its rows of W_hh: the GRU's n has one of its own."""
-    if dhidden_n.numel() == 0:
-        return [(dgates, slice(None))]
-    return [(dgates[:, : 2 * hidden], slice(0, 2 * hidden)), (dhidden_n, slice(2 * hidden, 3 * hidden))]
-
-
-def _weight_gradient(
-    gradient: Tensor, h0: Tensor, y: Tensor, batch_sizes: list[int] | None, reverse: bool, out: Tensor
-) -> None:
-    """out = Σ over rows of gradientᵀ · the hidden state before that row."""
-    batch = len(h0)
-    if batch_sizes is not None:
-        torch.mm(gradient.t(), _states_before(h0, y, batch_sizes, reverse), out=out)
-    elif reverse:
-        torch.mm(gradient[-batch:].t(), h0, out=out).addmm_(gradient[:-batch].t(), y[batch:])
-    else:
-        torch.mm(gradient[:batch].t(), h0, out=out).addmm_(gradient[batch:].t(), y[:-batch])
-
-
-def _states_before(h0: Tensor, y: Tensor, batch_sizes: list[int], reverse: bool) -> Tensor:
-    """(N, H): for each row of packed data, the hidden state that the recurrence had before it."""
-    starts = [0]
-    for size in batch_sizes:
-        starts.append(starts[-1] + size)
-    pieces = []
-    for t, size in enumerate(batch_sizes):
-        before = t + 1 if reverse else t - 1
-        known = min(size, batch_sizes[before]) if 0 <= before < len(batch_sizes) else 0
-        if known:
-            pieces.append(y[starts[before] : starts[before] + known])
-        pieces.append(h0[known:size])
-    return torch.cat(pieces)
-
-
-class _Workspace(threading.local):
-    """The gates' gradients, N·G·H numbers that no one keeps: new memory for them at every call costs more time
-    in page faults than small layers do in arithmetic."""
-
-    memory: Tensor | None = None
-
-    def take(self, like: Tensor, columns: int) -> Tensor:
-        size = len(like) * columns
-        if self.memory is None or self.memory.dtype != like.dtype or self.memory.numel() < size:
-            self.memory = like.new_empty(size)
-        return self.memory[:size].view(len(like), columns)
-
-
-_workspace = _Workspace()
+def _zeros_or_copy(like: Tensor, t: Tensor | None) -> Tensor:
+    return torch.zeros_like(like) if t is None else t.clone(memory_format=torch.contiguous_format)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -306,23 +314,21 @@ class _Recurrence(torch.autograd.Function):
         if torch.is_grad_enabled():
             return None, None, None, *_differentiable_gradients(ctx, saved[:8], (dy, dh_n, dc_n))
         projects = source.tokens is not None or source.w_ih is not None
-        space = _workspace.take(y, _GATES[ctx.cell] * y.shape[1]) if projects else None
-        dgates, dh, dc, dw, db = _backward(
-            ctx.cell, h0, c0, w_hh, y, c, gates, hidden_n, dy, dh_n, dc_n, ctx.batch_sizes, ctx.reverse, space
+        space = _pool.empty(y, len(y), _GATES[ctx.cell] * y.shape[1]) if projects else None
+        x = source.x if source.w_ih is not None and any(ctx.needs_input_grad[4:6]) else None
+        found = _backward(
+            ctx.cell, h0, c0, w_hh, y, c, gates, hidden_n, dy, dh_n, dc_n, ctx.batch_sizes, ctx.reverse, space, x
         )
-        dsource = _source_gradients(source, dgates, ctx.needs_input_grad[3:7])
-        return None, None, None, *dsource, dh, None if c0 is None else dc, dw, None if b_hn is None else db
+        dx = _input_gradient(source, found.dgates) if ctx.needs_input_grad[3] else None
+        bias = found.bias if source.bias is not None else None
+        rest = (found.h0, found.c0, found.w_hh, None if b_hn is None else found.b_hn)
+        return None, None, None, dx, found.w_ih, bias, None, *rest
 
 
-def _source_gradients(source: Source, dgates: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
-    """Gradients of x, w_ih, bias and tokens, where they are needed."""
+def _input_gradient(source: Source, dgates: Tensor) -> Tensor:
     if source.tokens is not None:
-        return torch.zeros_like(source.x).index_add_(0, source.tokens, dgates), None, None, None
-    if source.w_ih is None:
-        return dgates, None, None, None
-    dx = _linear(dgates, source.w_ih, transposed=True) if needed[0] else None
-    dw = dgates.t() @ source.x if needed[1] else None
-    return dx, dw, dgates.sum(0) if needed[2] else None, None
+        return torch.zeros_like(source.x).index_add_(0, source.tokens, dgates)
+    return dgates if source.w_ih is None else _linear(dgates, source.w_ih, transposed=True)
 
 
 def _differentiable_gradients(
@@ -388,9 +394,9 @@ class _Step(torch.autograd.Function):
         if c0 is not None:
             dc0 = torch.zeros_like(c0) if dc is None else dc.clone(memory_format=torch.contiguous_format)
         _native.backward(
-            _CELLS[ctx.cell], h.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(), 0,
+            _CELLS[ctx.cell], h.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(), 0, 0,
             h.data_ptr(), _pointer(c), _pointer(gates), _pointer(hidden_n), h0.data_ptr(), _pointer(c0),
-            _pointer(dh), dx.data_ptr(), _pointer(dhidden_n), dh0.data_ptr(), _pointer(dc0),
+            _pointer(dh), dx.data_ptr(), _pointer(dhidden_n), dh0.data_ptr(), _pointer(dc0), 0, 0, 0, 0, 0,
         )  # fmt: skip
         if dhidden_n is None:
             return None, dx, dx, None, dc0  # h0 acts through u alone
@@ -461,7 +467,12 @@ def _traced_forward(cell: str, xproj: Tensor, *rest: Any) -> tuple[Tensor, ...]:
 
 
 _library.impl("recurrence", _traced_forward, "CPU")
-_library.impl("recurrence_backward", _backward, "CPU")
+def _traced_backward_kernel(*arguments: Any) -> tuple[Tensor, ...]:
+    dgates, *rest = _backward(*arguments)
+    return dgates, *(dgates.new_empty(0) if t is None else t for t in rest[:4])
+
+
+_library.impl("recurrence_backward", _traced_backward_kernel, "CPU")
 torch.library.register_fake("elman::recurrence", _fake_forward, lib=_library)
 torch.library.register_fake("elman::recurrence_backward", _fake_backward, lib=_library)
 torch.library.register_autograd(
