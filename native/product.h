@@ -29,13 +29,13 @@ constexpr int kTileRows = (kRegisters - 4) / NV;
 
 // sums [P][R][NV][W] = the factors' rows times their weights. Loops over the sums must unroll completely, or the
 // compiler keeps them in memory; that is why they leave through `sums` and not straight into the equations, whose
-// code would otherwise be repeated for every row of every tile.
-template <class T, int P, int R, int NV>
+// code would otherwise be repeated for every row of every tile. Used: only so many of the NV vectors are wanted.
+template <class T, int P, int R, int NV, int Used>
 [[gnu::noinline]] void multiply(const Factor<T>* factors, int count, const T* w, int64_t panel_size, T* sums) {
   constexpr int W = Simd<T>::W;
-  Vec<T> sum[P][R][NV];
-#pragma GCC unroll 16
-  for (int i = 0; i < P * R * NV; ++i) sum[i / (R * NV)][i / NV % R][i % NV] = Vec<T>{};
+  Vec<T> sum[P][R][Used];
+#pragma GCC unroll 32
+  for (int i = 0; i < P * R * Used; ++i) sum[i / (R * Used)][i / Used % R][i % Used] = Vec<T>{};
   for (int f = 0; f < count; ++f) {
     const T *a = factors[f].a, *b = w + factors[f].skip * NV * W;
     const int64_t stride = factors[f].stride;
@@ -46,13 +46,14 @@ template <class T, int P, int R, int NV>
         for (int r = 0; r < R; ++r) {
           const Vec<T> x = splat(a[r * stride]);
 #pragma GCC unroll 16
-          for (int v = 0; v < NV; ++v) sum[p][r][v] += x * load<T>(b + p * panel_size + v * W);
+          for (int v = 0; v < Used; ++v) sum[p][r][v] += x * load<T>(b + p * panel_size + v * W);
         }
       }
     }
   }
-#pragma GCC unroll 16
-  for (int i = 0; i < P * R * NV; ++i) store(sums + i * W, sum[i / (R * NV)][i / NV % R][i % NV]);
+#pragma GCC unroll 32
+  for (int i = 0; i < P * R * Used; ++i)
+    store(sums + (i / Used * NV + i % Used) * W, sum[i / (R * Used)][i / Used % R][i % Used]);
 }
 
 // The left factors of the rows from `first` on.
@@ -126,7 +127,7 @@ void separate(Rows<T>& rows, int64_t end, Memory<T>& memory) {
 //   Op::T, Op::NV, Op::U (units of a panel), op.w (packed weights or null), op.depth
 //   op.factors(row, Factor[2])              fills in the factors of rows from `row` on, returns how many
 //   op.finish<Full>(sums, rows, row, unit)  uses sums [rows][NV][W]; Full: all U units exist
-template <class Op, int R, int P>
+template <class Op, int R, int P, int Used>
 ELMAN_INLINE void tile(const Op& op, const Rows<typename Op::T>& rows, int64_t row, int64_t panel, bool full) {
   using T = typename Op::T;
   constexpr int W = Simd<T>::W;
@@ -134,28 +135,32 @@ ELMAN_INLINE void tile(const Op& op, const Rows<typename Op::T>& rows, int64_t r
   Factor<T> factors[2];
   rows.at(row, factors);
   const int64_t panel_size = op.depth * Op::NV * W;
-  multiply<T, P, R, Op::NV>(factors, rows.count, op.w + panel * panel_size, panel_size, sums);
+  multiply<T, P, R, Op::NV, Used>(factors, rows.count, op.w + panel * panel_size, panel_size, sums);
   for (int p = 0; p < P; ++p)
     full ? op.template finish<true>(sums + p * R * Op::NV * W, R, row, (panel + p) * Op::U)
          : op.template finish<false>(sums + p * R * Op::NV * W, R, row, (panel + p) * Op::U);
 }
 
 // A tile of one row takes as long as one of three, so no row is left over alone where a smaller tile avoids it.
-template <class Op, int R>
+template <class Op, int R, int Used>
 ELMAN_INLINE void panel_rows(const Op& op, const Rows<typename Op::T>& rows, int64_t row, int64_t end, int64_t panel,
                              bool full) {
-  for (; row + R <= end && (R < 3 || row + R + 1 != end); row += R) tile<Op, R, 1>(op, rows, row, panel, full);
+  for (; row + R <= end && (R < 3 || row + R + 1 != end); row += R) tile<Op, R, 1, Used>(op, rows, row, panel, full);
   if constexpr (R > 1)
-    if (row < end) panel_rows<Op, smaller(R)>(op, rows, row, end, panel, full);
+    if (row < end) panel_rows<Op, smaller(R), Used>(op, rows, row, end, panel, full);
 }
 
 template <class Op, int R>
 ELMAN_INLINE int64_t panel_groups(const Op& op, const Rows<typename Op::T>& rows, int64_t row, int64_t panel,
                                   int64_t end) {
   constexpr int P = panels_at_once(R, Op::NV);
-  for (; panel + P <= end; panel += P) tile<Op, R, P>(op, rows, row, panel, true);
+  for (; panel + P <= end; panel += P) tile<Op, R, P, Op::NV>(op, rows, row, panel, true);
   return panel;
 }
+
+// The last panel, where at most half of its units exist and they are in the first of its two vectors.
+template <class Op>
+constexpr bool kHalves = Op::NV == 2 && Op::U == 2 * Simd<typename Op::T>::W;
 
 template <class Op>
 void product_block(const Op& op, const Rows<typename Op::T>& rows, int64_t end, int64_t panel, int64_t last,
@@ -163,7 +168,12 @@ void product_block(const Op& op, const Rows<typename Op::T>& rows, int64_t end, 
   const int64_t row = rows.first, full = units / Op::U < last ? units / Op::U : last;
   if (end - row == 1) panel = panel_groups<Op, 1>(op, rows, row, panel, full);
   if (end - row == 2) panel = panel_groups<Op, 2>(op, rows, row, panel, full);
-  for (; panel < last; ++panel) panel_rows<Op, kTileRows<Op::NV>>(op, rows, row, end, panel, panel < full);
+  constexpr int R = kTileRows<Op::NV>;
+  for (; panel < last; ++panel) {
+    if constexpr (kHalves<Op>)
+      if (units - panel * Op::U <= Op::U / 2) return panel_rows<Op, R, 1>(op, rows, row, end, panel, false);
+    panel_rows<Op, R, Op::NV>(op, rows, row, end, panel, panel < full);
+  }
 }
 
 // Rows [row, end) × panels [panel, last), of `units` units in all, by blocks of rows that stay in an L2 cache.

@@ -217,7 +217,7 @@ def _forward(
     steps = rows // batch if batch_sizes is None else len(batch_sizes)
     product = F.linear(h, w) if steps == 1 else None
     columns = _GATES[cell] * hidden
-    y = h.new_empty(rows, hidden)
+    y = _pool.empty(h, rows, hidden) if train else h.new_empty(rows, hidden)
     c = h.new_empty(0) if c_first is None else _pool.empty(h, rows, hidden) if train else c_first.clone()
     gates = _pool.empty(h, rows, columns) if train and columns > hidden else h.new_empty(0)
     hidden_n = _pool.empty(h, rows, hidden) if train and cell == "gru" else h.new_empty(0)
