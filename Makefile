@@ -24,9 +24,12 @@ format: $(READY)
 	$(BIN)/ruff format src tests benchmarks examples
 	$(BIN)/clang-format -i native/*.cpp native/*.h
 
+# The peers go into .venv too; one that cannot be installed here is left out and named.
 bench: $(READY)
-	$(BIN)/python benchmarks/layers.py
-	$(BIN)/python benchmarks/generate.py
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/layers.py --all --json build/layers.json --picture build/layers.png
+	$(BIN)/python benchmarks/stream.py
+	$(BIN)/python benchmarks/scaling.py
 
 # ELMAN_WIDE: the AVX-512 source also for narrower CPUs, for the tests.
 $(READY): $(SOURCES)

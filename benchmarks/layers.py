@@ -117,8 +117,13 @@ def ratio(row: dict[str, Any], peer: str) -> float:
     return float(row["seconds"][peer] / row["seconds"]["elman"])
 
 
+def rate(row: dict[str, Any], peer: str) -> float:
+    """GFLOP/s."""
+    return float((SGEMM_FLOPS if peer == "sgemm" else row["flops"]) / row["seconds"][peer] / 1e9)
+
+
 def ceiling_share(row: dict[str, Any]) -> float:
-    return float(row["flops"] / row["seconds"]["elman"] / (SGEMM_FLOPS / row["seconds"]["sgemm"]))
+    return rate(row, "elman") / rate(row, "sgemm")
 
 
 def table(rows: list[dict[str, Any]], peers: list[str]) -> Iterable[str]:
@@ -127,7 +132,7 @@ def table(rows: list[dict[str, Any]], peers: list[str]) -> Iterable[str]:
     yield f"| T, B, I, H | cell | mode | {' | '.join(columns)} |"
     yield "|---" * (3 + len(columns)) + "|"
     for row in rows:
-        rates = [f"{row['flops'] / row['seconds'][p] / 1e9:.1f}" if p in row["seconds"] else "" for p in peers]
+        rates = [f"{rate(row, p):.1f}" if p in row["seconds"] else "" for p in peers]
         found = [f"{ratio(row, 'torch.nn'):.2f}", f"{min(ratio(row, p) for p in others(row)):.2f}"]
         cells = [row["name"], row["case"]["cell"], row["mode"], *rates, *found, f"{ceiling_share(row):.0%}"]
         yield f"| {' | '.join(cells)} |"
@@ -180,7 +185,9 @@ def draw(rows: list[dict[str, Any]], peers: list[str], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--all", action="store_true", help="every shape and every peer: 40 minutes")
     parser.add_argument("--peers", nargs="+", help="only these, beside elman, torch.nn and sgemm")
     parser.add_argument("--cells", nargs="+", default=list(GATES))

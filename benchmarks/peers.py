@@ -38,12 +38,16 @@ class Case:
     def flops(self, backward: bool) -> float:
         """Multiply-adds of the matrix products, counted twice; backward costs two forwards."""
         inputs = [self.I] + [self.H * self.directions] * (self.layers - 1)
-        once = sum(2.0 * self.T * self.B * self.directions * GATES[self.cell] * self.H * (i + self.H) for i in inputs)
+        once = sum(
+            2.0 * self.T * self.B * self.directions * GATES[self.cell] * self.H * (i + self.H) for i in inputs
+        )
         return (3 if backward else 1) * once
 
     def name(self) -> str:
         shape = f"{self.T}, {self.B}, {self.I}, {self.H}"
-        return shape + (f" ×{self.layers}" if self.layers > 1 else "") + (" bi" if self.directions == 2 else "")
+        return (
+            shape + (f" ×{self.layers}" if self.layers > 1 else "") + (" bi" if self.directions == 2 else "")
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,13 +104,17 @@ def keras_task(case: Case, backward: bool, backend: str, jit: bool = True) -> Ta
     os.environ["KERAS_BACKEND"] = backend
     import keras
 
-    layer_type = {"RNN": keras.layers.SimpleRNN, "GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}[case.cell]
+    layer_type = {"RNN": keras.layers.SimpleRNN, "GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}[
+        case.cell
+    ]
 
     def layer() -> Any:
         one = layer_type(case.H, return_sequences=True)
         return one if case.directions == 1 else keras.layers.Bidirectional(one)
 
-    model = keras.Sequential([keras.Input((case.T, case.I), batch_size=case.B), *(layer() for _ in range(case.layers))])
+    model = keras.Sequential(
+        [keras.Input((case.T, case.I), batch_size=case.B), *(layer() for _ in range(case.layers))]
+    )
     return (keras_tensorflow if backend == "tensorflow" else keras_jax)(model, case, backward, jit)
 
 
@@ -166,7 +174,9 @@ def jax_scan(case: Case, backward: bool) -> Task:
 
     def direction(weights: Any, x: Any, reverse: bool) -> Any:
         zero = jnp.zeros((case.B, H))
-        return jax.lax.scan(partial(step, weights), (zero, zero), x @ weights["ih"] + weights["b"], reverse=reverse)[1]
+        return jax.lax.scan(
+            partial(step, weights), (zero, zero), x @ weights["ih"] + weights["b"], reverse=reverse
+        )[1]
 
     def forward(layers: Any, x: Any) -> Any:
         for both in layers:
@@ -175,7 +185,10 @@ def jax_scan(case: Case, backward: bool) -> Task:
 
     def weights(inputs: int) -> Any:
         shapes = {"ih": (inputs, G * H), "hh": (H, G * H), "b": (G * H,)}
-        return {name: jax.random.uniform(key, shape, minval=-1, maxval=1) / H**0.5 for name, shape in shapes.items()}
+        return {
+            name: jax.random.uniform(key, shape, minval=-1, maxval=1) / H**0.5
+            for name, shape in shapes.items()
+        }
 
     sizes = [case.I] + [H * case.directions] * (case.layers - 1)
     layers = [[weights(size) for _ in range(case.directions)] for size in sizes]
@@ -216,7 +229,9 @@ def onnxruntime_session(case: Case, carries_state: bool = False, threads: int = 
         nodes += [
             helper.make_node(case.cell, given, [f"s{k}", *finals], **options),
             helper.make_node("Transpose", [f"s{k}"], [f"t{k}"], perm=[0, 2, 1, 3]),
-            helper.make_node("Reshape", [f"t{k}", "shape"], [x := "y" if k + 1 == case.layers else f"x{k + 1}"]),
+            helper.make_node(
+                "Reshape", [f"t{k}", "shape"], [x := "y" if k + 1 == case.layers else f"x{k + 1}"]
+            ),
         ]
     weights.append(numpy_helper.from_array(np.array([0, 0, -1], np.int64), "shape"))
 
@@ -229,7 +244,9 @@ def onnxruntime_session(case: Case, carries_state: bool = False, threads: int = 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 PEERS: dict[str, Callable[[Case, bool], Task]] = {

@@ -15,8 +15,9 @@ import sys
 from collections.abc import Iterator
 
 import torch
-from peers import GATES, Case, Task, elman_layer, take_turns, torch_nn, torch_task
 from torch.nn.utils.rnn import pack_padded_sequence
+
+from peers import GATES, Case, Task, elman_layer, take_turns, torch_nn, torch_task
 
 GROWTH = {
     "T": [Case("LSTM", T, 16, 128, 128) for T in (10, 100, 1000, 4000)],
@@ -109,7 +110,9 @@ def memory() -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=0.5, help="for each library in each row")
     parser.add_argument("--peak", nargs=2, metavar=("LIBRARY", "CELL"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from peers import GATES, Case, Task, onnxruntime_session
 
 import elman
+from peers import GATES, Case, Task, onnxruntime_session
 
 SIZES = [32, 64, 128, 256, 512]
 BLOCK, ROUNDS = 50, 25
@@ -39,11 +39,18 @@ def modules(cell: str, H: int) -> dict[str, Task]:
         return step
 
     libraries = {"torch.nn": torch.nn, "elman": elman}
-    return {f"{name}.{kind}": task(library, kind) for name, library in libraries.items() for kind in (cell, cell + "Cell")}
+    return {
+        f"{name}.{kind}": task(library, kind)
+        for name, library in libraries.items()
+        for kind in (cell, cell + "Cell")
+    }
 
 
 def stream(cell: str, H: int) -> Task:
-    step, x = getattr(elman, cell)(H, H).stream().step, np.random.default_rng(0).standard_normal(H, np.float32)
+    step, x = (
+        getattr(elman, cell)(H, H).stream().step,
+        np.random.default_rng(0).standard_normal(H, np.float32),
+    )
     return lambda: step(x)
 
 
@@ -96,7 +103,9 @@ def writing(H: int, symbols: int = 66, embedding_size: int = 64) -> dict[str, fl
         return parameter.detach().numpy()
 
     layer: Any = tuple(array(p) for p in lstm.parameters())
-    network = elman._native.Network("lstm", array(embedding.weight), [layer], array(head.weight), array(head.bias))
+    network = elman._native.Network(
+        "lstm", array(embedding.weight), [layer], array(head.weight), array(head.bias)
+    )
     state, rng = np.zeros((1, network.state_size), np.float32), np.array([1, 2, 3, 4], np.uint64)
     elman_writes: Callable[[], object] = lambda: network.generate(0, 16, state, 0.8, 0, 1.0, rng)  # noqa: E731
     found = microseconds({"torch.nn": torch_writes, "elman": elman_writes})
@@ -104,7 +113,9 @@ def writing(H: int, symbols: int = 66, embedding_size: int = 64) -> dict[str, fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

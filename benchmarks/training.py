@@ -61,7 +61,9 @@ def rate(steps: Any, seconds: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("file", type=Path)
     parser.add_argument("--minutes", type=float, default=3.0, help="the budget that sizes are chosen for")
     parser.add_argument("--seconds", type=float, default=15.0, help="for each turn")
@@ -77,8 +79,11 @@ def main() -> None:
         for name, steps in loops.items():
             rates[name].append(rate(steps, arguments.seconds))
     found = {name: statistics.median(r) for name, r in rates.items()}
-    print(f"LSTM of {sizes.hidden_size} units, {sizes.batch_size} streams, {sizes.chunk_length} characters a step")
-    print(f"torch.nn {found['torch.nn']:,.0f} chars/s, elman {found['elman']:,.0f}, ratio {found['elman'] / found['torch.nn']:.2f}")
+    print(
+        f"LSTM of {sizes.hidden_size} units, {sizes.batch_size} streams, {sizes.chunk_length} characters a step"
+    )
+    theirs, ours = found["torch.nn"], found["elman"]
+    print(f"torch.nn {theirs:,.0f} chars/s, elman {ours:,.0f}, ratio {ours / theirs:.2f}")
 
 
 if __name__ == "__main__":

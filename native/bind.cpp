@@ -39,8 +39,9 @@ T* at(Pointer p) {
 
 template <class T>
 void forward(Cell cell, const Shape& shape, int64_t input_size, const std::array<Pointer, 15>& p) {
-  const Input<T> input{input_size,         at<const T>(p[0]), at<const T>(p[1]), at<const T>(p[2]),
-                       at<const int64_t>(p[3]), at<const T>(p[4]), at<const T>(p[5])};
+  const Input<T> input{input_size,        at<const T>(p[0]),       at<const T>(p[1]),
+                       at<const T>(p[2]), at<const int64_t>(p[3]), at<const T>(p[4]),
+                       at<const T>(p[5])};
   Forward<T> f{};
   f.shape = shape;
   f.product = at<const T>(p[7]);
@@ -123,8 +124,8 @@ void build_network(Network* self, const std::string& name, const Floats& embeddi
   require(embedding.ndim() == 2 && head_weight.ndim() == 2, "embedding and head_weight must be matrices");
   const int64_t V = embedding.shape(0), E = embedding.shape(1), H = head_weight.shape(1);
   require(int64_t(head_weight.shape(0)) == V && int64_t(head_bias.size()) == V, "the head must have a row per symbol");
-  new (self) Network(cell, V, E, H, embedding.data(), layer_weights(cell, E, H, arrays), head_weight.data(),
-                     head_bias.data());
+  new (self)
+      Network(cell, V, E, H, embedding.data(), layer_weights(cell, E, H, arrays), head_weight.data(), head_bias.data());
 }
 
 void build_stack(Stack* self, const std::string& name, const std::vector<LayerArrays>& arrays) {
@@ -249,8 +250,8 @@ NB_MODULE(_native, m) {
            Pointer y, Pointer c, Pointer gates, Pointer hidden_n) {
           nb::gil_scoped_release release;
           const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads);
-          const std::array<Pointer, 15> p{x,    w_ih,    bias, tokens, table, projected, w_hh,    product,
-                                          b_hn, h0, c0,   y,      c,     gates,     hidden_n};
+          const std::array<Pointer, 15> p{x,    w_ih, bias, tokens, table, projected, w_hh,    product,
+                                          b_hn, h0,   c0,   y,      c,     gates,     hidden_n};
           f64 ? forward<double>(Cell(cell), shape, input_size, p) : forward<float>(Cell(cell), shape, input_size, p);
         });
   m.def("backward",
@@ -265,15 +266,14 @@ NB_MODULE(_native, m) {
           f64 ? backward<double>(Cell(cell), shape, input_size, p) : backward<float>(Cell(cell), shape, input_size, p);
         });
 
-  m.def("linear",
-        [](bool f64, int64_t rows, int64_t in, int64_t out, bool transposed, int threads, Pointer x, Pointer w,
-           Pointer bias, Pointer y) {
-          nb::gil_scoped_release release;
-          f64 ? linear(rows, in, out, transposed, threads, at<const double>(x), at<const double>(w),
-                       at<const double>(bias), at<double>(y))
-              : linear(rows, in, out, transposed, threads, at<const float>(x), at<const float>(w),
-                       at<const float>(bias), at<float>(y));
-        });
+  m.def("linear", [](bool f64, int64_t rows, int64_t in, int64_t out, bool transposed, int threads, Pointer x,
+                     Pointer w, Pointer bias, Pointer y) {
+    nb::gil_scoped_release release;
+    f64 ? linear(rows, in, out, transposed, threads, at<const double>(x), at<const double>(w), at<const double>(bias),
+                 at<double>(y))
+        : linear(rows, in, out, transposed, threads, at<const float>(x), at<const float>(w), at<const float>(bias),
+                 at<float>(y));
+  });
 
   nb::class_<Stack>(m, "Stack")
       .def("__init__", &build_stack, "cell"_a, "layers"_a)
@@ -290,5 +290,6 @@ NB_MODULE(_native, m) {
       .def("score", &score, "tokens"_a, "state"_a.noconvert(), "threads"_a = 1)
       .def("step", &step, "token"_a, "state"_a.noconvert())
       .def("sample", &sample_one, "logits"_a, "temperature"_a, "top_k"_a, "top_p"_a, "rng"_a.noconvert())
-      .def("generate", &generate, "token"_a, "count"_a, "state"_a.noconvert(), "temperature"_a, "top_k"_a, "top_p"_a, "rng"_a.noconvert());
+      .def("generate", &generate, "token"_a, "count"_a, "state"_a.noconvert(), "temperature"_a, "top_k"_a, "top_p"_a,
+           "rng"_a.noconvert());
 }

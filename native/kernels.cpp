@@ -312,16 +312,14 @@ struct Functions {
   }
   static void linear(const Linear<T>& p) {
     const int64_t count = panels(p.out, LinearOp<T>::U);
-    share_rows(p.rows, p.threads, p.rows * p.in * p.out, [&](int64_t row, int64_t end) {
-      product(LinearOp<T>(p), row, end, 0, count, p.out);
-    });
+    share_rows(p.rows, p.threads, p.rows * p.in * p.out,
+               [&](int64_t row, int64_t end) { product(LinearOp<T>(p), row, end, 0, count, p.out); });
   }
 
   static void outer(const Outer<T>& p) { ELMAN_LEVEL::outer(p); }
 
-  static constexpr Kernels<T> table{forward_size, pack_forward, forward,     backward_size,   pack_backward,
-                                    backward,     linear_size,  pack_linear, pack_transposed, linear,
-                                    outer};
+  static constexpr Kernels<T> table{forward_size, pack_forward, forward,         backward_size, pack_backward, backward,
+                                    linear_size,  pack_linear,  pack_transposed, linear,        outer};
 };
 
 bool supported() { return ELMAN_SUPPORTED; }

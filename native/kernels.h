@@ -69,7 +69,7 @@ template <class T>
 struct Outer {
   int64_t rows, left, right;
   int threads;
-  const T* a;            // [rows][stride], of which the first `left` columns count
+  const T* a;  // [rows][stride], of which the first `left` columns count
   int64_t stride;
   const T* b;            // [..][right]
   const int64_t* order;  // [rows]  which row of b stands beside row n of a, or ~i: row i of b0; null: row n

@@ -47,8 +47,7 @@ Network::Network(Cell cell, int64_t symbols, int64_t embedding_size, int64_t hid
 }
 
 // x [T][B][G·H]; token (b, t) is tokens[b·stride + t].
-void Network::project_tokens(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* x,
-                             int threads) const {
+void Network::project_tokens(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* x, int threads) const {
   static thread_local Scratch<float> scratch;
   const bool known = !table_.empty();
   const int64_t width = known ? stack_.gate_size() : embedding_size_;
@@ -69,8 +68,7 @@ const float* Network::run(int64_t B, int64_t T, const int64_t* tokens, int64_t s
 }
 
 void Network::head(int64_t rows, const float* h, float* logits, int threads) const {
-  stack_.kernels().linear(
-      {rows, stack_.hidden_size(), symbols_, threads, h, head_.data(), head_bias_.data(), logits});
+  stack_.kernels().linear({rows, stack_.hidden_size(), symbols_, threads, h, head_.data(), head_bias_.data(), logits});
 }
 
 void Network::feed(int64_t B, int64_t T, const int64_t* tokens, float* state, float* logits, int threads) const {

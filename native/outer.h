@@ -1,7 +1,8 @@
 // Weight gradients: the sum over all rows of one vector times another, out[m][k] = Σ_n a[n][m] b[n][k].
 //
 // Rows are taken in blocks, of which both factors are packed to stay in an L2 cache: b as [panel][row][NV][W], a as
-// [tile][row][S] with R ≤ S columns to a tile. Sums run over the rows in one order, so they do not depend on the threads.
+// [tile][row][S] with R ≤ S columns to a tile. Sums run over the rows in one order, so they do not depend on the
+// threads.
 #pragma once
 
 #include <algorithm>
@@ -104,7 +105,8 @@ class OuterPart {
     alignas(64) T sums[Columns * U];
     const T* a = a_ + (m - begin_) / R * size_ * S + (m - begin_) % R;
     for (int64_t panel = 0; panel < panels_; ++panel) {
-      const auto multiply = p.right - panel * U > W ? multiply_columns<T, Columns, S, NV, NV> : multiply_columns<T, Columns, S, NV, 1>;
+      const auto multiply =
+          p.right - panel * U > W ? multiply_columns<T, Columns, S, NV, NV> : multiply_columns<T, Columns, S, NV, 1>;
       multiply(a, b_ + panel * size_ * U, rows_, sums);
       keep(sums, Columns, p.out + m * p.right + panel * U, p.right - panel * U);
     }

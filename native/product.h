@@ -182,7 +182,8 @@ void product(const Op& op, int64_t row, int64_t end, int64_t panel, int64_t last
   using T = typename Op::T;
   static thread_local Memory<T> copies;
   constexpr int64_t R = kTileRows<Op::NV>, block_bytes = 256 << 10;
-  const int64_t fitting = block_bytes / int64_t(sizeof(T)) / (op.depth + 1) / R * R, block = fitting < 4 * R ? 4 * R : fitting;
+  const int64_t fitting = block_bytes / int64_t(sizeof(T)) / (op.depth + 1) / R * R,
+                block = fitting < 4 * R ? 4 * R : fitting;
   for (; row < end; row += block) {
     const int64_t stop = end - row < block + R ? end : row + block;
     Rows<T> rows;

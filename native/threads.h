@@ -86,7 +86,8 @@ void share_rows(int64_t rows, int threads, int64_t work, const Body& body) {
 #ifdef _OPENMP
   if (threads > 1 && work >= kWorthThreads && rows >= threads) {
 #pragma omp parallel num_threads(threads)
-    body(rows * omp_get_thread_num() / omp_get_num_threads(), rows * (omp_get_thread_num() + 1) / omp_get_num_threads());
+    body(rows * omp_get_thread_num() / omp_get_num_threads(),
+         rows * (omp_get_thread_num() + 1) / omp_get_num_threads());
     return;
   }
 #endif

@@ -38,7 +38,9 @@ def test_steps_and_chunks_are_the_layer(make, sizes):
     x = inputs(40, sizes[0])
     stepped, fed = layer.stream(), layer.stream()
     np.testing.assert_allclose(np.stack([stepped.step(row) for row in x]), whole(layer, x), atol=1e-5)
-    np.testing.assert_allclose(np.concatenate((fed.feed(x[:17]), fed.feed(x[17:]))), whole(layer, x), atol=1e-5)
+    np.testing.assert_allclose(
+        np.concatenate((fed.feed(x[:17]), fed.feed(x[17:]))), whole(layer, x), atol=1e-5
+    )
     np.testing.assert_allclose(fed.state, stepped.state, atol=1e-5)
 
 
@@ -79,7 +81,12 @@ def test_save_restore_and_reset():
 @pytest.mark.parametrize("kind", ["float64", "strided", "list", "int"])
 def test_any_array_of_numbers_will_do(kind):
     x = np.arange(4, dtype=np.float32)
-    other = {"float64": x.astype(float), "strided": np.repeat(x, 2)[::2], "list": list(x), "int": x.astype(int)}[kind]
+    other = {
+        "float64": x.astype(float),
+        "strided": np.repeat(x, 2)[::2],
+        "list": list(x),
+        "int": x.astype(int),
+    }[kind]
     a = elman.LSTM(4, 6).stream()
     b = a.fork()
     np.testing.assert_array_equal(a.step(x), b.step(other))
@@ -87,7 +94,9 @@ def test_any_array_of_numbers_will_do(kind):
 
 
 @pytest.mark.parametrize(
-    "x", [np.zeros(5), np.zeros((1, 4)), 1.0, [1.0, 2.0], ["a", "b", "c", "d"], None], ids=lambda x: str(x)[:9]
+    "x",
+    [np.zeros(5), np.zeros((1, 4)), 1.0, [1.0, 2.0], ["a", "b", "c", "d"], None],
+    ids=lambda x: str(x)[:9],
 )
 def test_a_wrong_step_is_refused_and_changes_nothing(x):
     stream = elman.LSTM(4, 6).stream()

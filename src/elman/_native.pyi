@@ -18,7 +18,13 @@ def forward(
     sizes: Sequence[int],
     reverse: bool,
     threads: int,
+    input_size: int,
     x: int,
+    w_ih: int,
+    bias: int,
+    tokens: int,
+    table: int,
+    projected: int,
     w_hh: int,
     product: int,
     b_hn: int,
@@ -39,6 +45,7 @@ def backward(
     sizes: Sequence[int],
     reverse: bool,
     threads: int,
+    input_size: int,
     w_hh: int,
     y: int,
     c: int,
@@ -51,11 +58,24 @@ def backward(
     dhidden_n: int,
     dh: int,
     dc: int,
+    x: int,
+    dw_ih: int,
+    dbias: int,
+    dw_hh: int,
+    db_hn: int,
     /,
 ) -> None: ...
-
 def linear(
-    f64: bool, rows: int, inputs: int, outputs: int, transposed: bool, threads: int, x: int, w: int, bias: int, y: int
+    f64: bool,
+    rows: int,
+    inputs: int,
+    outputs: int,
+    transposed: bool,
+    threads: int,
+    x: int,
+    w: int,
+    bias: int,
+    y: int,
 ) -> None: ...
 
 class Stack:

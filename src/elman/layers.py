@@ -110,7 +110,9 @@ class _Layers(nn.RNNBase):
 
         Raises ElmanError for both directions or proj_size.
         """
-        tensors = {name: getattr(self, name) for name in self._flat_weights_names if getattr(self, name) is not None}
+        tensors = {
+            name: getattr(self, name) for name in self._flat_weights_names if getattr(self, name) is not None
+        }
         return LayerStream(
             self.mode.lower(), {name: t.detach().float().cpu().numpy() for name, t in tensors.items()}
         )

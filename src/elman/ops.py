@@ -53,7 +53,7 @@ class Source(NamedTuple):
         """N."""
         return len(self.x if self.tokens is None else self.tokens)
 
-    def pointers(self) -> tuple[int, ...]:
+    def pointers(self) -> tuple[int, int, int, int, int, int, int]:
         """input_size, x, w_ih, bias, tokens, table and projected, as the native forward takes them."""
         x, w_ih, bias, tokens = (_pointer(t) for t in self)
         if self.tokens is not None:
@@ -212,7 +212,13 @@ def _forward(
     train: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """y, h_n, c_n, and what backward needs: c (N, H), gates (N, G*H), hidden_n (N, H). Absent ones are empty."""
-    source, h, c_first, w, b = source.contiguous(), h0.contiguous(), _contiguous(c0), w_hh.contiguous(), _contiguous(b_hn)
+    source, h, c_first, w, b = (
+        source.contiguous(),
+        h0.contiguous(),
+        _contiguous(c0),
+        w_hh.contiguous(),
+        _contiguous(b_hn),
+    )
     rows, (batch, hidden) = source.rows, h.shape
     steps = rows // batch if batch_sizes is None else len(batch_sizes)
     product = F.linear(h, w) if steps == 1 else None
@@ -262,7 +268,13 @@ def _backward(
     """Fills `dgates` where given. w_ih and bias have gradients where x (N, I) is given."""
     batch, hidden = h0.shape
     steps = len(y) // batch if batch_sizes is None else len(batch_sizes)
-    h, c_first, w, dy, x = h0.contiguous(), _contiguous(c0), w_hh.contiguous(), _contiguous(dy), _contiguous(x)
+    h, c_first, w, dy, x = (
+        h0.contiguous(),
+        _contiguous(c0),
+        w_hh.contiguous(),
+        _contiguous(dy),
+        _contiguous(x),
+    )
     columns = _GATES[cell] * hidden
     if dgates is None:
         dgates = y.new_empty(len(y), columns)
@@ -317,7 +329,21 @@ class _Recurrence(torch.autograd.Function):
         space = _pool.empty(y, len(y), _GATES[ctx.cell] * y.shape[1]) if projects else None
         x = source.x if source.w_ih is not None and any(ctx.needs_input_grad[4:6]) else None
         found = _backward(
-            ctx.cell, h0, c0, w_hh, y, c, gates, hidden_n, dy, dh_n, dc_n, ctx.batch_sizes, ctx.reverse, space, x
+            ctx.cell,
+            h0,
+            c0,
+            w_hh,
+            y,
+            c,
+            gates,
+            hidden_n,
+            dy,
+            dh_n,
+            dc_n,
+            ctx.batch_sizes,
+            ctx.reverse,
+            space,
+            x,
         )
         dx = _input_gradient(source, found.dgates) if ctx.needs_input_grad[3] else None
         bias = found.bias if source.bias is not None else None
@@ -365,7 +391,8 @@ def _step_forward(
     hidden_n = torch.empty_like(h0) if train and cell == "gru" else None
     _native.forward(
         _CELLS[cell], x.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(),
-        *Source(x).pointers(), 0, u.data_ptr(), 0, h0.data_ptr(), _pointer(c), h.data_ptr(), _pointer(c), _pointer(gates), _pointer(hidden_n),
+        *Source(x).pointers(), 0, u.data_ptr(), 0, h0.data_ptr(), _pointer(c), h.data_ptr(), _pointer(c),
+        _pointer(gates), _pointer(hidden_n),
     )  # fmt: skip
     return h, c, gates, hidden_n
 
@@ -462,11 +489,16 @@ def _traced_backward(
     return None, dx, dh, None if c0 is None else dc, dw, None if b_hn is None else db, None, None
 
 
-def _traced_forward(cell: str, xproj: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    return _forward(cell, Source(xproj), *rest, train=True)
+def _traced_forward(
+    cell: str, xproj: Tensor, h0: Tensor, c0: Tensor | None, w_hh: Tensor, b_hn: Tensor | None,
+    batch_sizes: list[int] | None, reverse: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    return _forward(cell, Source(xproj), h0, c0, w_hh, b_hn, batch_sizes, reverse, train=True)
 
 
 _library.impl("recurrence", _traced_forward, "CPU")
+
+
 def _traced_backward_kernel(*arguments: Any) -> tuple[Tensor, ...]:
     dgates, *rest = _backward(*arguments)
     return dgates, *(dgates.new_empty(0) if t is None else t for t in rest[:4])
