@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
-.PHONY: demo test check format bench
+.PHONY: demo test check format bench sanitize
 
 demo: $(READY)
 	$(BIN)/elman demo text
@@ -30,6 +30,18 @@ bench: $(READY)
 	$(BIN)/python benchmarks/layers.py --all --json build/layers.json --picture build/layers.png
 	$(BIN)/python benchmarks/stream.py
 	$(BIN)/python benchmarks/scaling.py
+
+# The kernels' tests under address and undefined-behaviour sanitizers. python -S: without it, the installed build is used.
+SANITIZED := build/sanitize
+sanitize: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check cmake ninja nanobind
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B $(SANITIZED) -G Ninja -DELMAN_SANITIZE=ON -DELMAN_WIDE=ON \
+	    -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python" -Dnanobind_DIR="$$($(BIN)/python -m nanobind --cmake_dir)"
+	PATH="$(CURDIR)/$(BIN):$$PATH" ninja -C $(SANITIZED)
+	rm -rf $(SANITIZED)/site && mkdir $(SANITIZED)/site && cp -r src/elman $(SANITIZED)/site && cp $(SANITIZED)/_native*.so $(SANITIZED)/site/elman
+	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	    PYTHONPATH="$(SANITIZED)/site:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	    $(BIN)/python -S -m pytest tests/test_kernels.py tests/test_layer_stream.py
 
 # ELMAN_WIDE: the AVX-512 source also for narrower CPUs, for the tests.
 $(READY): $(SOURCES)

@@ -266,6 +266,11 @@ NB_MODULE(_native, m) {
           f64 ? backward<double>(Cell(cell), shape, input_size, p) : backward<float>(Cell(cell), shape, input_size, p);
         });
 
+  m.def("add_rows", [](bool f64, int64_t rows, int64_t columns, int threads, Pointer index, Pointer from, Pointer to) {
+    nb::gil_scoped_release release;
+    f64 ? add_rows(rows, columns, threads, at<const int64_t>(index), at<const double>(from), at<double>(to))
+        : add_rows(rows, columns, threads, at<const int64_t>(index), at<const float>(from), at<float>(to));
+  });
   m.def("linear", [](bool f64, int64_t rows, int64_t in, int64_t out, bool transposed, int threads, Pointer x,
                      Pointer w, Pointer bias, Pointer y) {
     nb::gil_scoped_release release;

@@ -65,7 +65,7 @@ struct ForwardStep {
 #pragma GCC unroll 4
       for (int g = 0; g < G; ++g) a[g] += lanes.load(p.product + (row * G + g) * H + unit);
     }
-    const T* x = p.x + row * G * H + unit;
+    const T* x = p.x + (p.x_rows ? p.x_rows[row] : row) * G * H + unit;
     V state;
     if constexpr (C == Cell::lstm) {
 #pragma GCC unroll 4

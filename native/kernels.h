@@ -25,16 +25,17 @@ struct Shape {
 template <class T>
 struct Forward {
   Shape shape;
-  const T* x;        // [N][G·H]  projected input, with every bias but b_hn
-  const T* w_hh;     // packed by pack_forward, or null: `product` is given
-  const T* product;  // [N][G·H]  h·W_hhᵀ where the caller has computed it (one step only)
-  const T* b_hn;     // [H]       GRU: bias of W_hn h, or null
-  const T* h0;       // [B][H]
-  const T* c0;       // [B][H]    LSTM
-  T* y;              // [N][H]    hidden states
-  T* c;              // LSTM: cell states [N][H] when training; else [B][H], c0 on entry, the last state on return
-  T* gates;          // [N][G·H]  GRU, LSTM: activated gates, may be x itself; null when not training
-  T* hidden_n;       // [N][H]    GRU, training: W_hn h + b_hn
+  const T* x;             // [N][G·H]  projected input, with every bias but b_hn
+  const int64_t* x_rows;  // [N]  the row of x that each row of the data takes, or null: its own
+  const T* w_hh;          // packed by pack_forward, or null: `product` is given
+  const T* product;       // [N][G·H]  h·W_hhᵀ where the caller has computed it (one step only)
+  const T* b_hn;          // [H]       GRU: bias of W_hn h, or null
+  const T* h0;            // [B][H]
+  const T* c0;            // [B][H]    LSTM
+  T* y;                   // [N][H]    hidden states
+  T* c;                   // LSTM: cell states [N][H] when training; else [B][H], c0 on entry, the last state on return
+  T* gates;               // [N][G·H]  GRU, LSTM: activated gates, may be x itself; null when not training
+  T* hidden_n;            // [N][H]    GRU, training: W_hn h + b_hn
 };
 
 template <class T>

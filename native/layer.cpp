@@ -25,16 +25,6 @@ void expect_writes(T* p, int64_t count) {
 #endif
 }
 
-template <class T>
-void project(const Kernels<T>& k, const Input<T>& in, const T* packed, int64_t row, int64_t rows, int64_t GH,
-             int threads, T* to) {
-  if (in.tokens) {
-    for (int64_t i = 0; i < rows; ++i, to += GH) std::copy_n(in.table + in.tokens[row + i] * GH, GH, to);
-  } else {
-    k.linear({rows, in.size, GH, threads, in.x + row * in.size, packed, in.bias, to});
-  }
-}
-
 int64_t rows_at(const Shape& shape, int64_t t) { return shape.batch_sizes ? shape.batch_sizes[t] : shape.batch; }
 
 // For each row of the data the row of y that holds the state before it, or ~b: row b of h0.
@@ -64,21 +54,20 @@ void forward_layer(Cell cell, const Input<T>& input, const T* w_hh, Forward<T> p
     k.pack_forward(cell, H, w_hh, packed, whole.threads);
     p.w_hh = packed;
   }
-  if (input.projected) {
-    p.x = input.projected;
-    return k.forward(cell, p);
-  }
-  T* w_ih = nullptr;
-  if (!input.tokens) {
-    w_ih = packed_ih.get(k.linear_size(input.size, GH));
-    k.pack_linear(input.size, GH, input.w_ih, w_ih, whole.threads);
-  }
   int64_t N = 0;
   for (int64_t t = 0; t < whole.steps; ++t) N += rows_at(whole, t);
   expect_writes(p.y, N * H);
   expect_writes(p.gates, N * GH);
   if (p.gates && cell == Cell::lstm) expect_writes(p.c, N * H);
   expect_writes(p.hidden_n, N * H);
+
+  if (!input.x) {
+    p.x = input.tokens ? input.table : input.projected;
+    p.x_rows = input.tokens;
+    return k.forward(cell, p);
+  }
+  T* w_ih = packed_ih.get(k.linear_size(input.size, GH));
+  k.pack_linear(input.size, GH, input.w_ih, w_ih, whole.threads);
 
   // The state that the next chunk starts from; rows that have not begun keep the initial one.
   T *h = state_memory.get(2 * B * H), *c = h + B * H;
@@ -97,7 +86,7 @@ void forward_layer(Cell cell, const Input<T>& input, const T* w_hh, Forward<T> p
     }
     if (whole.reverse) row -= rows;
     T* x = chunk_memory.get(std::max(rows * GH, std::min(N * GH, kChunkFloats)));
-    project(k, input, w_ih, row, rows, GH, whole.threads, x);
+    k.linear({rows, input.size, GH, whole.threads, input.x + row * input.size, w_ih, input.bias, x});
     p.shape.steps = steps;
     p.shape.batch = rows_at(whole, first);
     if (whole.batch_sizes) p.shape.batch_sizes = whole.batch_sizes + first;
@@ -150,6 +139,19 @@ void weight_gradients(Cell cell, const Backward<T>& p, const WeightGradients<T>&
 }
 
 template <class T>
+void add_rows(int64_t rows, int64_t columns, int threads, const int64_t* index, const T* from, T* to) {
+#pragma omp parallel for num_threads(threads) if (threads > 1 && rows * columns > 65536)
+  for (int part = 0; part < threads; ++part) {
+    const int64_t begin = columns * part / threads, end = columns * (part + 1) / threads;
+    for (int64_t i = 0; i < rows; ++i) {
+      const T* row = from + i * columns;
+      T* sum = to + index[i] * columns;
+      for (int64_t k = begin; k < end; ++k) sum[k] += row[k];
+    }
+  }
+}
+
+template <class T>
 void linear(int64_t rows, int64_t in, int64_t out, bool transposed, int threads, const T* x, const T* w, const T* bias,
             T* y) {
   static thread_local Scratch<T> memory;
@@ -166,6 +168,8 @@ template void backward_layer(Cell, const float*, Backward<float>);
 template void backward_layer(Cell, const double*, Backward<double>);
 template void weight_gradients(Cell, const Backward<float>&, const WeightGradients<float>&);
 template void weight_gradients(Cell, const Backward<double>&, const WeightGradients<double>&);
+template void add_rows(int64_t, int64_t, int, const int64_t*, const float*, float*);
+template void add_rows(int64_t, int64_t, int, const int64_t*, const double*, double*);
 template void linear(int64_t, int64_t, int64_t, bool, int, const float*, const float*, const float*, float*);
 template void linear(int64_t, int64_t, int64_t, bool, int, const double*, const double*, const double*, double*);
 

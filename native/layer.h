@@ -40,6 +40,10 @@ struct WeightGradients {
 template <class T>
 void weight_gradients(Cell cell, const Backward<T>& p, const WeightGradients<T>& to);
 
+// Adds row i of from [rows][columns] to row index[i] of to.
+template <class T>
+void add_rows(int64_t rows, int64_t columns, int threads, const int64_t* index, const T* from, T* to);
+
 // y [rows][out] = x [rows][in] · wᵀ, w [out][in], + bias [out] or null. transposed: w [in][out], not transposed again.
 template <class T>
 void linear(int64_t rows, int64_t in, int64_t out, bool transposed, int threads, const T* x, const T* w, const T* bias,

@@ -232,6 +232,14 @@ def test_tokens_equal_embedded_inputs(cell, bidirectional):
         ours.forward_tokens(tokens[0], embedding)
     with pytest.raises(RuntimeError, match="length"):
         ours.forward_tokens(tokens[:0], embedding)
+    torch.testing.assert_close(
+        ours.forward_tokens(tokens.int(), embedding)[0], ours.forward_tokens(tokens, embedding)[0]
+    )
+    for wrong in (6, -1):
+        tokens[2, 1] = wrong
+        for t in (tokens, tokens[2:]):
+            with pytest.raises(IndexError, match=r"symbols|out of range"):
+                ours.forward_tokens(t, embedding)
 
 
 @pytest.mark.parametrize("cell", [*CELLS, "sigmoid"])

@@ -222,6 +222,11 @@ def test_until_is_the_text_before_the_first_stop(text, stops, data):
     assert "".join(until(iter(pieces), stops)) == text[: min(found, default=len(text))]
 
 
+def test_until_waits_for_a_longer_stop_that_started_earlier():
+    assert "".join(until(iter(["ab", "a"]), ["b", "aba"])) == ""
+    assert "".join(until(iter(["ab", "c"]), ["b", "aba"])) == "a"
+
+
 def test_until_holds_back_no_more_than_it_must():
     pieces = until(iter(["hello w", "or", "ld STO", "re, STOP it"]), ["STOP"])
     assert list(pieces) == ["hello w", "or", "ld ", "STOre, "]

@@ -65,6 +65,9 @@ def backward(
     db_hn: int,
     /,
 ) -> None: ...
+def add_rows(
+    f64: bool, rows: int, columns: int, threads: int, index: int, rows_from: int, rows_to: int, /
+) -> None: ...
 def linear(
     f64: bool,
     rows: int,

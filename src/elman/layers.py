@@ -89,7 +89,8 @@ class _Layers(nn.RNNBase):
         """`forward(F.embedding(tokens, embedding), state)`, projecting each symbol once, not each token.
 
         tokens (T, B) integers, time-major whatever batch_first says; embedding (V, I).
-        Returns the output (T, B, D*P) and the final state. Raises as `forward` does.
+        Returns the output (T, B, D*P) and the final state. Raises as `forward` does, and IndexError for a token
+        outside 0..V-1.
         """
         if tokens.dim() != 2:
             raise ValueError(f"tokens must be (T, B), got {tokens.dim()} dimensions")
@@ -102,7 +103,7 @@ class _Layers(nn.RNNBase):
         if steps * batch < len(embedding) or self._is_fused(embedding):  # fewer rows to project than symbols
             y, h, c = self._run(F.embedding(tokens, embedding), weights, h0, c0, batch)
         else:
-            y, h, c = self._run(embedding, weights, h0, c0, batch, tokens=tokens.flatten())
+            y, h, c = self._run(embedding, weights, h0, c0, batch, tokens=tokens.flatten().long())
         return y.view(steps, batch, y.shape[1]), self._join_state(h, c)
 
     def stream(self) -> LayerStream:

@@ -45,7 +45,13 @@ class Source(NamedTuple):
             return F.embedding(self.tokens, self.x)
         return self.x if self.w_ih is None else F.linear(self.x, self.w_ih, self.bias)
 
-    def contiguous(self) -> "Source":
+    def checked(self) -> "Source":
+        """The same for pointers: contiguous, and IndexError for a token that has no row in the table."""
+        if self.tokens is not None:
+            least, most = (int(t) for t in self.tokens.aminmax())
+            if least < 0 or most >= len(self.x):
+                wrong = least if least < 0 else most
+                raise IndexError(f"token {wrong} is not among the {len(self.x)} symbols of the embedding")
         return Source(*(_contiguous(t) for t in self))  # type: ignore[arg-type]
 
     @property
@@ -212,13 +218,8 @@ def _forward(
     train: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """y, h_n, c_n, and what backward needs: c (N, H), gates (N, G*H), hidden_n (N, H). Absent ones are empty."""
-    source, h, c_first, w, b = (
-        source.contiguous(),
-        h0.contiguous(),
-        _contiguous(c0),
-        w_hh.contiguous(),
-        _contiguous(b_hn),
-    )
+    source, h, c_first = source.checked(), h0.contiguous(), _contiguous(c0)
+    w, b = w_hh.contiguous(), _contiguous(b_hn)
     rows, (batch, hidden) = source.rows, h.shape
     steps = rows // batch if batch_sizes is None else len(batch_sizes)
     product = F.linear(h, w) if steps == 1 else None
@@ -353,7 +354,13 @@ class _Recurrence(torch.autograd.Function):
 
 def _input_gradient(source: Source, dgates: Tensor) -> Tensor:
     if source.tokens is not None:
-        return torch.zeros_like(source.x).index_add_(0, source.tokens, dgates)
+        table = torch.zeros_like(source.x, memory_format=torch.contiguous_format)
+        rows, columns = dgates.shape
+        _native.add_rows(
+            dgates.dtype == torch.float64, rows, columns, torch.get_num_threads(), source.tokens.data_ptr(),
+            dgates.data_ptr(), table.data_ptr(),
+        )  # fmt: skip
+        return table
     return dgates if source.w_ih is None else _linear(dgates, source.w_ih, transposed=True)
 
 

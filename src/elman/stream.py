@@ -263,16 +263,22 @@ def until(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
     held = ""  # the end of what has come, as long as it may turn out to be the start of a stop string
     for piece in pieces:
         held += piece
-        found = [at for at in map(held.find, stops) if at >= 0]
-        if found:
-            held = held[: min(found)]
-            break
         free = len(held) - max(_overlap(held, stop) for stop in stops)
+        first = _first(held, stops)
+        if first <= min(free, len(held) - 1):  # no stop string that starts earlier can still come
+            held = held[:first]
+            break
+        free = min(free, first)
         if free:
             yield held[:free]
             held = held[free:]
-    if held:
+    if held := held[: _first(held, stops)]:
         yield held
+
+
+def _first(text: str, stops: Sequence[str]) -> int:
+    """Where the first of the stop strings starts; the length of the text if there is none."""
+    return min((at for at in map(text.find, stops) if at >= 0), default=len(text))
 
 
 def _overlap(text: str, stop: str) -> int:

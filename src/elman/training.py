@@ -25,7 +25,7 @@ from elman.trainer import interruptible, make_logger, make_trainer, quiet, stop_
 from elman.validation import CHEAPER, FINAL_SHARE, Average, Measure, Validation
 
 NAN_STEPS = 8  # the loss is looked at this often: on other devices than the CPU that waits for the device
-GRACE = 0.5  # seconds that the last validation may take after Ctrl-C
+GRACE = 0.25  # seconds that the last validation may take after Ctrl-C
 LOGGED = 200  # points of a training curve
 
 Stopped = Literal["finished", "interrupted", "nan"]
