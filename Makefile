@@ -27,7 +27,7 @@ format: $(READY)
 # The peers go into .venv too; one that cannot be installed here is left out and named.
 bench: $(READY)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
-	$(BIN)/python benchmarks/layers.py --all --json build/layers.json --picture build/layers.png
+	$(BIN)/python benchmarks/layers.py --all --peers all --json build/layers.json --picture build/layers.png
 	$(BIN)/python benchmarks/stream.py
 	$(BIN)/python benchmarks/scaling.py
 

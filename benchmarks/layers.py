@@ -1,8 +1,8 @@
 """How fast the layers are, beside every peer that is installed and beside the sgemm ceiling of the same moment.
 
-    python benchmarks/layers.py [--all] [--seconds 1.0] [--json FILE] [--picture FILE]
+    python benchmarks/layers.py [--all] [--peers all] [--seconds 1.0] [--json FILE] [--picture FILE]
 
-Without --all: elman and torch.nn alone, on the first six shapes. Prints GFLOP/s of useful work (see `Case.flops`),
+Prints GFLOP/s of useful work (see `Case.flops`),
 medians of calls that took turns; ratios; geometric means and worst rows. `pip install -r benchmarks/requirements.txt`
 brings the peers.
 """
@@ -188,8 +188,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--all", action="store_true", help="every shape and every peer: 40 minutes")
-    parser.add_argument("--peers", nargs="+", help="only these, beside elman, torch.nn and sgemm")
+    parser.add_argument("--all", action="store_true", help="every shape, not the first six alone")
+    parser.add_argument(
+        "--peers", nargs="+", default=[], help="these too, beside elman, torch.nn and sgemm; or: all"
+    )
     parser.add_argument("--cells", nargs="+", default=list(GATES))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each peer in each row")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -197,7 +199,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     every = list(itertools.chain(*PROCESSES))
-    wanted = [p for p in every if p in FEW or p in (arguments.peers or (every if arguments.all else []))]
+    wanted = [p for p in every if p in FEW or p in (every if arguments.peers == ["all"] else arguments.peers)]
     peers = installed(wanted)
     for peer in sorted(set(wanted) - set(peers)):
         print(f"not installed, left out: {peer}", file=sys.stderr)
