@@ -12,7 +12,7 @@
 namespace elman {
 namespace {
 
-constexpr int64_t kChunkFloats = 1 << 18;  // of projected input: what an L2 cache holds
+constexpr int64_t kChunkFloats = 1 << 20;  // of projected input at once: small enough for a last-level cache
 constexpr uintptr_t kHugePage = 2 << 20;
 
 // Fresh memory of many megabytes costs a page fault every 4 KiB: ask for large pages before the first touch.

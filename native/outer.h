@@ -51,7 +51,7 @@ class OuterPart {
       rows_ = std::min(size_, p.rows - first_);
       pack_left();
       pack_right();
-      tiles<R>(begin_);
+      tiles();
     }
     for (int64_t m = begin_; p.sums && m < end_; ++m) p.sums[m] = sums_[(m - begin_) / R * S + (m - begin_) % R];
   }
@@ -92,12 +92,15 @@ class OuterPart {
     }
   }
 
-  // The last tile has fewer columns, which smaller sums cover.
+  void tiles() {
+    for (int64_t m = begin_; m < end_; m += R) tile_of<R>(m, std::min<int64_t>(R, end_ - m));
+  }
+
   template <int Columns>
-  void tiles(int64_t m) {
-    for (; m + Columns <= end_; m += Columns) tile<Columns>(m);
+  void tile_of(int64_t m, int64_t count) {
     if constexpr (Columns > 1)
-      if (m < end_) tiles<smaller(Columns)>(m);
+      if (count < Columns) return tile_of<Columns - 1>(m, count);
+    tile<Columns>(m);
   }
 
   template <int Columns>

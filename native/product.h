@@ -19,7 +19,7 @@ struct Factor {
   int64_t stride, depth, skip;
 };
 
-constexpr int smaller(int r) { return r > 8 ? 8 : r > 4 ? 4 : r - 1; }
+inline int64_t panels(int64_t units, int64_t per_panel) { return (units + per_panel - 1) / per_panel; }
 
 // A single row has too few sums to hide the latency of a multiply-add: take several panels at once.
 constexpr int panels_at_once(int r, int nv) { return r * nv >= 8 ? 1 : 8 / (r * nv); }
@@ -141,13 +141,23 @@ ELMAN_INLINE void tile(const Op& op, const Rows<typename Op::T>& rows, int64_t r
          : op.template finish<false>(sums + p * R * Op::NV * W, R, row, (panel + p) * Op::U);
 }
 
-// A tile of one row takes as long as one of three, so no row is left over alone where a smaller tile avoids it.
+// A tile of `count` ≤ R rows.
 template <class Op, int R, int Used>
-ELMAN_INLINE void panel_rows(const Op& op, const Rows<typename Op::T>& rows, int64_t row, int64_t end, int64_t panel,
-                             bool full) {
-  for (; row + R <= end && (R < 3 || row + R + 1 != end); row += R) tile<Op, R, 1, Used>(op, rows, row, panel, full);
+ELMAN_INLINE void tile_of(const Op& op, const Rows<typename Op::T>& rows, int64_t row, int64_t count, int64_t panel,
+                          bool full) {
   if constexpr (R > 1)
-    if (row < end) panel_rows<Op, smaller(R), Used>(op, rows, row, end, panel, full);
+    if (count < R) return tile_of<Op, R - 1, Used>(op, rows, row, count, panel, full);
+  tile<Op, R, 1, Used>(op, rows, row, panel, full);
+}
+
+// Tiles as large as each other: a small one waits for its weights, not for its multiply-adds.
+template <class Op, int R, int Used>
+void panel_rows(const Op& op, const Rows<typename Op::T>& rows, int64_t row, int64_t end, int64_t panel, bool full) {
+  for (int64_t left = panels(end - row, R); left > 0; --left) {
+    const int64_t count = (end - row + left - 1) / left;
+    tile_of<Op, R, Used>(op, rows, row, count, panel, full);
+    row += count;
+  }
 }
 
 template <class Op, int R>
@@ -195,7 +205,6 @@ void product(const Op& op, int64_t row, int64_t end, int64_t panel, int64_t last
   }
 }
 
-inline int64_t panels(int64_t units, int64_t per_panel) { return (units + per_panel - 1) / per_panel; }
 
 // w [G·units][depth] → [panel][depth][S][G][W] with S vectors of units in a panel, zeros past the last unit.
 template <class T, int G, int S>

@@ -269,16 +269,13 @@ def _backward(
     """Fills `dgates` where given. w_ih and bias have gradients where x (N, I) is given."""
     batch, hidden = h0.shape
     steps = len(y) // batch if batch_sizes is None else len(batch_sizes)
-    h, c_first, w, dy, x = (
-        h0.contiguous(),
-        _contiguous(c0),
-        w_hh.contiguous(),
-        _contiguous(dy),
-        _contiguous(x),
-    )
+    h, c_first, w, x = h0.contiguous(), _contiguous(c0), w_hh.contiguous(), _contiguous(x)
     columns = _GATES[cell] * hidden
     if dgates is None:
         dgates = y.new_empty(len(y), columns)
+    if dy is not None and not dy.is_contiguous():
+        # A one-gate cell reads a row of dy just before it writes that row of dgates: the copy needs no memory.
+        dy = dgates.copy_(dy) if columns == hidden else dy.contiguous()
     dhidden_n = _pool.empty(y, *y.shape) if cell == "gru" else None
     dh = _zeros_or_copy(h, dh_n)
     dc = None if c0 is None else _zeros_or_copy(h, dc_n)
