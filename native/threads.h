@@ -96,8 +96,8 @@ void share_rows(int64_t rows, int threads, int64_t work, const Body& body) {
 
 // Rows are the better split: threads then never meet. With few rows every thread would read all the weights for them,
 // so hidden units are split instead, at the price of a barrier a step.
-inline bool split_units(const Shape& shape, int threads, int64_t row_work) {
-  return shape.batch < 4 * threads && shape.batch * row_work >= kWorthBarrier;
+inline bool split_units(const Shape& shape, int64_t rows, int threads, int64_t row_work) {
+  return rows < 4 * threads * shape.steps && rows * row_work >= kWorthBarrier * shape.steps;
 }
 
 // The row at which thread `id` of `count` starts, so that all have the same number of steps in all.
@@ -122,7 +122,7 @@ void share_out(const Shape& shape, int64_t rows, int64_t panels, int64_t row_wor
     return;
   }
 #ifdef _OPENMP
-  const bool units = split_units(shape, threads, row_work);
+  const bool units = split_units(shape, rows, threads, row_work);
   Barrier* barrier = nullptr;
 #pragma omp parallel num_threads(threads)
   {
