@@ -266,6 +266,15 @@ NB_MODULE(_native, m) {
           f64 ? backward<double>(Cell(cell), shape, input_size, p) : backward<float>(Cell(cell), shape, input_size, p);
         });
 
+  m.def("one_step", [](int cell, bool f64, int64_t batch, int64_t input_size, int64_t hidden, int threads, Pointer x,
+                       Pointer w_ih, Pointer b_ih, Pointer w_hh, Pointer b_hh, Pointer h0, Pointer h, Pointer c) {
+    nb::gil_scoped_release release;
+    const auto run = [&]<class T>() {
+      one_step<T>(Cell(cell), {batch, input_size, hidden, threads, at<const T>(x), at<const T>(w_ih), at<const T>(b_ih),
+                               at<const T>(w_hh), at<const T>(b_hh), at<const T>(h0), at<T>(h), at<T>(c)});
+    };
+    f64 ? run.operator()<double>() : run.operator()<float>();
+  });
   m.def("add_rows", [](bool f64, int64_t rows, int64_t columns, int threads, Pointer index, Pointer from, Pointer to) {
     nb::gil_scoped_release release;
     f64 ? add_rows(rows, columns, threads, at<const int64_t>(index), at<const double>(from), at<double>(to))

@@ -316,10 +316,13 @@ struct Functions {
                [&](int64_t row, int64_t end) { product(LinearOp<T>(p), row, end, 0, count, p.out); });
   }
 
+  static void matrix_vector(int64_t out, int64_t in, const T* w, const T* x, const T* bias, T* y) {
+    ELMAN_LEVEL::matrix_vector(out, in, w, x, bias, y);
+  }
   static void outer(const Outer<T>& p) { ELMAN_LEVEL::outer(p); }
 
   static constexpr Kernels<T> table{forward_size, pack_forward, forward,         backward_size, pack_backward, backward,
-                                    linear_size,  pack_linear,  pack_transposed, linear,        outer};
+                                    linear_size,  pack_linear,  pack_transposed, linear,        matrix_vector, outer};
 };
 
 bool supported() { return ELMAN_SUPPORTED; }

@@ -92,6 +92,7 @@ struct Kernels {
   void (*pack_linear)(int64_t in, int64_t out, const T* w, T* packed, int threads);      // w [out][in]
   void (*pack_transposed)(int64_t in, int64_t out, const T* w, T* packed, int threads);  // w [in][out]
   void (*linear)(const Linear<T>&);
+  void (*matrix_vector)(int64_t out, int64_t in, const T* w, const T* x, const T* bias, T* y);  // w [out][in], unpacked
   void (*outer)(const Outer<T>&);
 };
 

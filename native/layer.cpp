@@ -12,7 +12,8 @@
 namespace elman {
 namespace {
 
-constexpr int64_t kChunkFloats = 1 << 20;  // of projected input at once: small enough for a last-level cache
+constexpr int64_t kChunkFloats = 1 << 20;     // of projected input at once: small enough for a last-level cache
+constexpr int64_t kWorthSplitting = 400'000;  // weights of one step: fewer are read faster than a thread is woken
 constexpr uintptr_t kHugePage = 2 << 20;
 
 // Fresh memory of many megabytes costs a page fault every 4 KiB: ask for large pages before the first touch.
@@ -110,6 +111,33 @@ void forward_layer(Cell cell, const Input<T>& input, const T* w_hh, Forward<T> p
 }
 
 template <class T>
+void one_step(Cell cell, const OneStep<T>& p) {
+  static thread_local Scratch<T> memory;
+  const Kernels<T>& k = kernels<T>();
+  const int64_t B = p.batch, I = p.input_size, H = p.hidden, GH = gates_of(cell) * H;
+  T *x = memory.get(2 * B * GH + B * H), *product = x + B * GH, *zeros = product + B * GH;
+  if (!p.h0) std::fill_n(zeros, B * H, T(0));
+  const T* h0 = p.h0 ? p.h0 : zeros;
+  const int parts = p.threads > 1 && GH * (I + H) > kWorthSplitting ? p.threads : 1;
+#pragma omp parallel for num_threads(parts) if (parts > 1)
+  for (int part = 0; part < parts; ++part) {
+    const int64_t at = GH * part / parts, rows = GH * (part + 1) / parts - at;
+    for (int64_t b = 0; b < B; ++b) {
+      k.matrix_vector(rows, I, p.w_ih + at * I, p.x + b * I, p.b_ih ? p.b_ih + at : nullptr, x + b * GH + at);
+      k.matrix_vector(rows, H, p.w_hh + at * H, h0 + b * H, p.b_hh ? p.b_hh + at : nullptr, product + b * GH + at);
+    }
+  }
+  Forward<T> f{};
+  f.shape = {1, B, H, nullptr, false, 1};
+  f.x = x;
+  f.product = product;
+  f.h0 = h0;
+  f.y = p.h;
+  f.c = p.c;
+  k.forward(cell, f);
+}
+
+template <class T>
 void backward_layer(Cell cell, const T* w_hh, Backward<T> p) {
   static thread_local Scratch<T> memory;
   const Kernels<T>& k = kernels<T>();
@@ -164,6 +192,8 @@ void linear(int64_t rows, int64_t in, int64_t out, bool transposed, int threads,
 
 template void forward_layer(Cell, const Input<float>&, const float*, Forward<float>);
 template void forward_layer(Cell, const Input<double>&, const double*, Forward<double>);
+template void one_step(Cell, const OneStep<float>&);
+template void one_step(Cell, const OneStep<double>&);
 template void backward_layer(Cell, const float*, Backward<float>);
 template void backward_layer(Cell, const double*, Backward<double>);
 template void weight_gradients(Cell, const Backward<float>&, const WeightGradients<float>&);

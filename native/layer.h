@@ -22,6 +22,24 @@ struct Input {
 template <class T>
 void forward_layer(Cell cell, const Input<T>& input, const T* w_hh, Forward<T> p);
 
+// One step of few rows, weights as PyTorch keeps them.
+template <class T>
+struct OneStep {
+  int64_t batch, input_size, hidden;
+  int threads;
+  const T* x;     // [B][I]
+  const T* w_ih;  // [G·H][I]
+  const T* b_ih;  // [G·H], or null
+  const T* w_hh;  // [G·H][H]
+  const T* b_hh;  // [G·H], or null
+  const T* h0;    // [B][H], or null: zeros
+  T* h;           // [B][H]
+  T* c;           // [B][H]  LSTM: the cell state, replaced
+};
+
+template <class T>
+void one_step(Cell cell, const OneStep<T>& p);
+
 // w_hh [G·H][H] as above; p.w_hh is ignored.
 template <class T>
 void backward_layer(Cell cell, const T* w_hh, Backward<T> p);

@@ -205,7 +205,6 @@ void product(const Op& op, int64_t row, int64_t end, int64_t panel, int64_t last
   }
 }
 
-
 // w [G·units][depth] → [panel][depth][S][G][W] with S vectors of units in a panel, zeros past the last unit.
 template <class T, int G, int S>
 void pack(int64_t units, int64_t depth, const T* w, T* packed, int threads) {
@@ -224,6 +223,30 @@ void pack(int64_t units, int64_t depth, const T* w, T* packed, int threads) {
           for (int64_t i = left; i < W; ++i) to[i] = 0;
         }
       }
+}
+
+// y [out] = w [out][in] · x [in] + bias, of weights as they are: packing costs more than one use of them.
+template <class T>
+void matrix_vector(int64_t out, int64_t in, const T* w, const T* x, const T* bias, T* y) {
+  constexpr int W = Simd<T>::W, R = 4;
+  const int64_t whole = in / W * W;
+  for (int64_t o = 0; o < out; o += R) {
+    const int count = out - o < R ? int(out - o) : R;
+    const T* rows[R];
+    for (int r = 0; r < R; ++r) rows[r] = w + (o + (r < count ? r : 0)) * in;
+    Vec<T> sum[R] = {};
+    for (int64_t k = 0; k < whole; k += W) {
+      const Vec<T> v = load(x + k);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) sum[r] += load(rows[r] + k) * v;
+    }
+    for (int r = 0; r < count; ++r) {
+      T total = bias ? bias[o + r] : 0;
+      for (int i = 0; i < W; ++i) total += sum[r][i];
+      for (int64_t k = whole; k < in; ++k) total += rows[r][k] * x[k];
+      y[o + r] = total;
+    }
+  }
 }
 
 }  // namespace elman::ELMAN_LEVEL

@@ -279,3 +279,29 @@ def test_any_shape(data):
     batch, steps = draw(st.integers(0, 6)), draw(st.integers(1, 7))
     packed, state = draw(st.booleans()) and batch > 0, draw(st.booleans())
     assert_twins_agree(theirs, ours, *an_input(ours, batch, steps, packed, state))
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"batch_first": True}], ids=str)
+@pytest.mark.parametrize("hidden", [1, 7, 33, 64, 256])
+@pytest.mark.parametrize("cell", [*CELLS, "sigmoid"])
+def test_one_step_at_inference(cell, hidden, options):
+    """The way without a product of packed weights, beside the way with gradients."""
+    if cell in ("ReLU", "sigmoid"):
+        layer = layers.RNN(INPUT, hidden, nonlinearity=cell.lower(), **options)
+    else:
+        layer = getattr(layers, cell)(INPUT, hidden, **options)
+    for batch, dtype in product([1, 3, 5], [torch.float32, torch.float64]):
+        layer.to(dtype)
+        x = torch.randn((batch, 1, INPUT) if options.get("batch_first") else (1, batch, INPUT), dtype=dtype)
+        state = layer(torch.randn_like(x))[1]
+        for given, hx in ((x, None), (x, state), (x.reshape(batch, INPUT)[:1], None)):
+            expected = tensors_in(layer(given, hx))
+            with torch.no_grad():
+                found = tensors_in(layer(given, hx))
+            for a, b in zip(found, expected, strict=True):
+                torch.testing.assert_close(
+                    a, b.detach(), rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-12
+                )
+            assert len({t.data_ptr() for t in found}) == len(
+                found
+            )  # the output shares no memory with the state

@@ -65,6 +65,23 @@ def backward(
     db_hn: int,
     /,
 ) -> None: ...
+def one_step(
+    cell: int,
+    f64: bool,
+    batch: int,
+    input_size: int,
+    hidden: int,
+    threads: int,
+    x: int,
+    w_ih: int,
+    b_ih: int,
+    w_hh: int,
+    b_hh: int,
+    h0: int,
+    h: int,
+    c: int,
+    /,
+) -> None: ...
 def add_rows(
     f64: bool, rows: int, columns: int, threads: int, index: int, rows_from: int, rows_to: int, /
 ) -> None: ...

@@ -53,7 +53,7 @@ def run_direction(
         c0 = x.new_zeros(batch, w_hh.shape[1])
     if batch_sizes is None and tokens is None and not torch.compiler.is_compiling() and x.shape[0] == batch:
         h, c = ops.step(cell, F.linear(x, w_ih, b_ih), F.linear(h0, w_hh, b_hh), h0, c0)
-        return h, h, c  # one step: both products at once, each with its own bias
+        return h.clone(), h, c  # one step: both products at once, each with its own bias
     bias, b_hn = _fold_biases(cell, b_ih, b_hh)
     if tokens is not None:
         table = F.linear(x, w_ih, bias)
@@ -142,6 +142,10 @@ def _run_cell(
     _check_state(x, (batch, module.hidden_size), h, "hidden0")
     _check_state(x, (batch, module.hidden_size), c, "hidden1")
     weights = Weights(module.weight_ih, module.weight_hh, module.bias_ih, module.bias_hh)
+    stepped = ops.one_step(cell, x, weights[:4], h, c)
+    if stepped is not None:
+        h, c = stepped
+        return (h.squeeze(0), None if c is None else c.squeeze(0)) if dims == 1 else (h, c)
     _, h, c = run_direction(cell, x, weights, h, c, batch)
     if dims == 1:
         return h.squeeze(0), None if c is None else c.squeeze(0)

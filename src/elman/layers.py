@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from elman import ops
 from elman.cells import GRUCell, LSTMCell, RNNCell, Weights, run_direction
 from elman.stream import LayerStream
 
@@ -58,11 +59,22 @@ class _Layers(nn.RNNBase):
         steps, batch, _ = x.shape
         self._check(x, batch, h0, c0, weights[0].w_ih)
         _check_steps(steps)
+        if steps == 1 and len(weights) == 1 and weights[0].w_hr is None:
+            stepped = ops.one_step(self.mode.lower(), x, weights[0][:4], h0, c0)
+            if stepped is not None:
+                h, c = stepped
+                return self._one_step_result(h, c, dims)
         y, h, c = self._run(x, weights, h0, c0, batch)
         if dims == 2:
             return y, self._join_state(h.squeeze(1), None if c is None else c.squeeze(1))
         y = y.view(steps, batch, y.shape[1])
         return y.transpose(0, 1) if self.batch_first else y, self._join_state(h, c)
+
+    def _one_step_result(self, h: Tensor, c: Tensor | None, dims: int) -> Any:
+        """Of the new state (1, B, H): output and state, which share no memory."""
+        if dims == 2:
+            return h[0], self._join_state(h[0].clone(), None if c is None else c[0])
+        return h.transpose(0, 1) if self.batch_first else h, self._join_state(h.clone(), c)
 
     def _forward_packed(self, packed: PackedSequence, hx: Any) -> Any:
         x, batch_sizes, order, restore = packed

@@ -104,6 +104,36 @@ def recurrence(
     return y, h_n, c_n if cell == "lstm" else None
 
 
+MOST_ROWS = 4  # that one_step reads the weights for, one after another
+
+
+def one_step(
+    cell: str, x: Tensor, weights: Sequence[Tensor | None], h0: Tensor | None, c0: Tensor | None
+) -> tuple[Tensor, Tensor | None] | None:
+    """h' and c', shaped like the state, of one step at inference; None where another way is needed or cheaper.
+
+    x (..., B, I) and weights w_ih, w_hh, b_ih, b_hh, already checked; h0 and c0 (..., B, H), zeros when None.
+    """
+    batch, inputs = x.shape[-2:]
+    given = (*weights, h0, c0)
+    if batch > MOST_ROWS or torch.is_grad_enabled() or not _has_kernel(x, given):
+        return None
+    if not (x.is_contiguous() and all(t is None or t.is_contiguous() for t in given)):
+        return None
+    if torch.compiler.is_compiling() or _transformed() or torch._C._is_any_autocast_enabled():
+        return None
+    w_ih, w_hh, b_ih, b_hh = weights
+    assert w_hh is not None
+    hidden = w_hh.shape[1]
+    h = x.new_empty(*x.shape[:-1], hidden)
+    c = None if cell != "lstm" else torch.zeros_like(h) if c0 is None else c0.clone()
+    _native.one_step(
+        _CELLS[cell], x.dtype == torch.float64, batch, inputs, hidden, torch.get_num_threads(), x.data_ptr(),
+        _pointer(w_ih), _pointer(b_ih), w_hh.data_ptr(), _pointer(b_hh), _pointer(h0), h.data_ptr(), _pointer(c),
+    )  # fmt: skip
+    return h, c
+
+
 def step(cell: str, x: Tensor, u: Tensor, h0: Tensor, c0: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """`reference.step`, by the native kernel where it applies: same shapes and results.
 
