@@ -21,7 +21,7 @@ from typing import Any
 
 from peers import GATES, NEEDS, PROCESSES, SGEMM_FLOPS, Case
 
-FEW = ["elman", "torch.nn", "sgemm"]
+FEW = ["elman", "elman stream", "torch.nn", "sgemm"]
 ROUNDS = 5
 SHAPES: list[tuple[int, ...]] = [  # T, B, I, H, layers, directions
     (50, 50, 65, 128),
@@ -109,12 +109,16 @@ def geometric_mean(values: Iterable[float]) -> float:
 
 
 def others(row: dict[str, Any]) -> dict[str, float]:
-    return {peer: s for peer, s in row["seconds"].items() if peer not in ("elman", "sgemm")}
+    return {peer: s for peer, s in row["seconds"].items() if peer not in ("elman", "elman stream", "sgemm")}
 
 
 def ratio(row: dict[str, Any], peer: str) -> float:
     """How many times as long the peer takes as elman."""
     return float(row["seconds"][peer] / row["seconds"]["elman"])
+
+
+def stream_ratio(row: dict[str, Any], peer: str) -> float:
+    return float(row["seconds"][peer] / row["seconds"]["elman stream"])
 
 
 def rate(row: dict[str, Any], peer: str) -> float:
@@ -158,6 +162,8 @@ def summary(rows: list[dict[str, Any]]) -> Iterable[str]:
         with_onnx = [row for row in part if "onnxruntime" in row["seconds"]]
         if with_onnx:
             yield line(f"{mode} to onnxruntime", with_onnx, lambda row: ratio(row, "onnxruntime"))
+            deployed = [row for row in with_onnx if "elman stream" in row["seconds"]]
+            yield line("  weights packed once, as there", deployed, lambda row: stream_ratio(row, "onnxruntime"))
         large = [row for row in part if row["case"]["B"] >= 32 and row["case"]["H"] >= 256]
         yield line(f"{mode}, share of sgemm at B ≥ 32, H ≥ 256", large, ceiling_share)
 
@@ -190,7 +196,7 @@ def main() -> None:
     )
     parser.add_argument("--all", action="store_true", help="every shape, not the first six alone")
     parser.add_argument(
-        "--peers", nargs="+", default=[], help="these too, beside elman, torch.nn and sgemm; or: all"
+        "--peers", nargs="+", default=[], help="these too, beside elman, its streams, torch.nn and sgemm; or: all"
     )
     parser.add_argument("--cells", nargs="+", default=list(GATES))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each peer in each row")

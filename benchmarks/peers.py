@@ -83,6 +83,18 @@ def elman_layer(case: Case) -> Any:
     return getattr(elman, case.cell)(case.I, case.H, case.layers, bidirectional=case.directions == 2)
 
 
+def elman_stream(case: Case, backward: bool) -> Task:
+    """The same layers as deployed: weights packed once."""
+    if backward:
+        raise NotImplementedError("streams only run forward")
+    import torch
+
+    if case.directions == 2:
+        raise NotImplementedError("streams run in one direction")
+    stream, x = elman_layer(case).stream(case.B), torch.randn(case.T, case.B, case.I).numpy()
+    return lambda: stream.feed(x, threads=torch.get_num_threads())
+
+
 def torch_compiled(case: Case) -> Any:
     import torch
 
@@ -251,6 +263,7 @@ def onnxruntime_session(case: Case, carries_state: bool = False, threads: int = 
 
 PEERS: dict[str, Callable[[Case, bool], Task]] = {
     "elman": lambda case, backward: torch_task(case, backward, elman_layer),
+    "elman stream": elman_stream,
     "torch.nn": lambda case, backward: torch_task(case, backward, torch_nn),
     "torch.compile": lambda case, backward: torch_task(case, backward, torch_compiled),
     "sgemm": sgemm,
@@ -261,7 +274,7 @@ PEERS: dict[str, Callable[[Case, bool], Task]] = {
     "onnxruntime": onnxruntime_task,
 }
 PROCESSES = [
-    ["elman", "torch.nn", "torch.compile", "sgemm"],
+    ["elman", "elman stream", "torch.nn", "torch.compile", "sgemm"],
     ["keras tf", "keras tf jit"],
     ["keras jax", "jax scan"],
     ["onnxruntime"],

@@ -96,7 +96,7 @@ void forward_pass(const Forward<T>& p) {
   using Step = ForwardStep<T, C, Train>;
   const int64_t H = p.shape.hidden, count = panels(H, Step::U);
   const Chain chain(p.shape, p.shape.reverse);
-  share_out(p.shape, chain.rows(), count, Step::G * H * H, [&](const Share& share, Barrier& barrier) {
+  share_out(p.shape, chain.rows(), count, Step::G * H * (p.w_hh ? H : kPointwise), [&](const Share& share, Barrier& barrier) {
     Step step(p);
     for (int64_t s = 0; s < p.shape.steps; ++s, barrier.wait()) {
       const int64_t end = std::min(share.row_end, chain[s].count);
@@ -197,7 +197,7 @@ void backward_pass(const Backward<T>& p) {
   using Step = BackwardStep<T, C>;
   const int64_t H = p.shape.hidden, count = panels(H, Step::U);
   const Chain chain(p.shape, !p.shape.reverse);
-  share_out(p.shape, chain.rows(), count, Step::G * H * H, [&](const Share& share, Barrier& barrier) {
+  share_out(p.shape, chain.rows(), count, Step::G * H * (p.w_hh ? H : kPointwise), [&](const Share& share, Barrier& barrier) {
     Step step(p);
     for (int64_t s = 0; s < p.shape.steps; ++s) {
       const auto &now = chain[s], &later = chain[s - 1], &earlier = chain[s + 1];

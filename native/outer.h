@@ -38,7 +38,8 @@ class OuterPart {
 
   OuterPart(const Outer<T>& p, int64_t m, int64_t end, Memory<T>& a_memory, Memory<T>& b_memory)
       : p(p), begin_(m), end_(end), tiles_(panels(end - m, R)), panels_(panels(p.right, U)) {
-    const int64_t width = tiles_ * S + panels_ * U;
+    // As for two threads, however many there are: the size of a block is the order of the sums.
+    const int64_t width = panels(p.left, R) * S / 2 + panels_ * U;
     size_ = std::clamp<int64_t>(kBlockBytes / int64_t(sizeof(T)) / width, kLeastBlock, kMostBlock);
     a_ = a_memory.get((size_ + 1) * tiles_ * S);
     b_ = b_memory.get(size_ * panels_ * U);

@@ -71,6 +71,7 @@ class Chain {
 // Below this many multiply-adds, waking a second thread (or meeting it once a step) costs more than it saves.
 constexpr int64_t kWorthThreads = 400'000;
 constexpr int64_t kWorthBarrier = 60'000;
+constexpr int64_t kPointwise = 8;  // what a gate's equations cost, in multiply-adds
 
 inline int useful_threads(const Shape& shape, int64_t rows, int64_t row_work) {
 #ifdef _OPENMP

@@ -294,10 +294,10 @@ def test_one_step_at_inference(cell, hidden, options):
         layer.to(dtype)
         x = torch.randn((batch, 1, INPUT) if options.get("batch_first") else (1, batch, INPUT), dtype=dtype)
         state = layer(torch.randn_like(x))[1]
-        for given, hx in ((x, None), (x, state), (x.reshape(batch, INPUT)[:1], None)):
-            expected = tensors_in(layer(given, hx))
+        for inputs, hx in ((x, None), (x, state), (x.reshape(batch, INPUT)[:1], None)):
+            expected = tensors_in(layer(inputs, hx))
             with torch.no_grad():
-                found = tensors_in(layer(given, hx))
+                found = tensors_in(layer(inputs, hx))
             for a, b in zip(found, expected, strict=True):
                 torch.testing.assert_close(
                     a, b.detach(), rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-12

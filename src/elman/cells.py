@@ -47,12 +47,17 @@ def run_direction(
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     if w_hr is not None or torch._C._is_any_autocast_enabled():
         return _run_projected(cell, x, weights, h0, c0, batch, batch_sizes, reverse, tokens)
+    from_zeros = h0 is None
     if h0 is None:
         h0 = x.new_zeros(batch, w_hh.shape[1])
     if c0 is None and cell == "lstm":
         c0 = x.new_zeros(batch, w_hh.shape[1])
     if batch_sizes is None and tokens is None and not torch.compiler.is_compiling() and x.shape[0] == batch:
-        h, c = ops.step(cell, F.linear(x, w_ih, b_ih), F.linear(h0, w_hh, b_hh), h0, c0)
+        if from_zeros and not torch.is_grad_enabled():  # with gradients, w_hh needs one, of zeros
+            u = x.new_zeros(batch, len(w_hh)) if b_hh is None else b_hh.expand(batch, -1)
+        else:
+            u = F.linear(h0, w_hh, b_hh)
+        h, c = ops.step(cell, F.linear(x, w_ih, b_ih), u, h0, c0)
         return h.clone(), h, c  # one step: both products at once, each with its own bias
     bias, b_hn = _fold_biases(cell, b_ih, b_hh)
     if tokens is not None:

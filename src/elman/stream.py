@@ -65,7 +65,7 @@ def _floats(array: npt.NDArray[Any]) -> Floats:
 
 
 class _State:
-    """What all streams share: `state` (1, state_size) float32, advanced in place by every step."""
+    """What all streams share: `state` (streams, state_size) float32, advanced in place by every step."""
 
     state: Floats
 
@@ -74,7 +74,7 @@ class _State:
         return self.state.copy()
 
     def restore(self, state: npt.ArrayLike) -> None:
-        """Continues from a saved state. Raises ElmanError if it is not of shape (1, state_size)."""
+        """Continues from a saved state. Raises ElmanError if it is not of the same shape."""
         given = np.asarray(state, np.float32)
         if given.shape != self.state.shape:
             raise ElmanError(f"this model's state has shape {self.state.shape}, not {given.shape}.")
@@ -107,18 +107,21 @@ class Stream(_State):
 class LayerStream(_State):
     """RNN, GRU or LSTM layers fed one step or one chunk at a time, a few microseconds a step, without PyTorch.
 
-    Streams made by `fork` share their weights and have states of their own.
+    One stream, or `batch` of them side by side. Those made by `fork` share their weights and have states of their own.
     """
 
-    def __init__(self, cell: str, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    def __init__(self, cell: str, tensors: Mapping[str, npt.NDArray[Any]], batch: int | None = None) -> None:
         """cell: rnn_tanh, rnn_relu, rnn_sigmoid, gru or lstm. tensors: arrays by torch.nn's names: weight_ih_l0,
-        weight_hh_l0, bias_ih_l0, bias_hh_l0, and so on for more layers. Weights are copied.
+        weight_hh_l0, bias_ih_l0, bias_hh_l0, and so on for more layers. Weights are copied. batch: B streams at once,
+        whose inputs and outputs have a B before their last dimension.
 
         Raises ElmanError for an unknown cell, for both directions (the backward one starts at the end), for
-        proj_size, and for weights that are missing or do not fit each other.
+        proj_size, for batch < 1, and for weights that are missing or do not fit each other.
         """
         if cell not in KERNELS:
             raise ElmanError(f"unknown cell {cell!r}: choose one of {', '.join(KERNELS)}.")
+        if batch is not None and batch < 1:
+            raise ElmanError(f"batch must be at least 1, not {batch}.")
         if odd := [name for name in tensors if name.endswith("_reverse") or name.startswith("weight_hr")]:
             raise ElmanError(f"a stream runs forward and has no proj_size, but there is {odd[0]!r}.")
         count = max(1, sum(name.startswith("weight_hh_l") for name in tensors))
@@ -127,7 +130,8 @@ class LayerStream(_State):
         except (KeyError, ValueError, TypeError, IndexError) as error:
             problem = f"there is no {error}" if isinstance(error, KeyError) else error
             raise ElmanError(f"these are not the weights of {cell} layers: {problem}.") from error
-        self.state = np.zeros((1, self._stack.state_size), np.float32)
+        self.batch = batch
+        self.state = np.zeros((batch or 1, self._stack.state_size), np.float32)
 
     @property
     def input_size(self) -> int:
@@ -140,18 +144,22 @@ class LayerStream(_State):
         return self._stack.hidden_size
 
     def step(self, x: npt.ArrayLike) -> Floats:
-        """Feeds one step x (I,), fastest as float32; the last layer's hidden state (H,).
+        """Feeds one step x (I,) or (B, I), fastest as float32; the last layer's hidden state (H,) or (B, H).
 
-        Raises ElmanError for anything but I numbers.
+        Raises ElmanError for numbers of another shape, and for what is not numbers.
         """
+        if self.batch is not None:
+            return self._stack.feed(self._numbers(x)[None], self.state)[0]
         try:
             return self._stack.step(x, self.state)  # type: ignore[arg-type]
         except (TypeError, ValueError):
-            return self._stack.step(self._numbers(x, "(I,)", (self.input_size,)), self.state)
+            return self._stack.step(self._numbers(x), self.state)
 
     def feed(self, x: npt.ArrayLike, threads: int = 1) -> Floats:
-        """Feeds a chunk x (T, I); the hidden states (T, H). Raises ElmanError for anything else."""
-        rows = self._numbers(x, "(T, I)", (-1, self.input_size))
+        """Feeds a chunk x (T, I) or (T, B, I); the hidden states (T, H) or (T, B, H). Raises as `step`."""
+        rows = self._numbers(x, "T")
+        if self.batch is not None:
+            return self._stack.feed(rows, self.state, threads)
         return self._stack.feed(rows[:, None], self.state, threads)[:, 0]
 
     def fork(self) -> "LayerStream":
@@ -160,13 +168,18 @@ class LayerStream(_State):
         other.state = self.save()
         return other
 
-    def _numbers(self, x: npt.ArrayLike, letters: str, shape: tuple[int, ...]) -> Floats:
+    def _numbers(self, x: npt.ArrayLike, *letters: str) -> Floats:
+        """x as float32. Raises ElmanError unless its shape is `letters`, B where there is one, I."""
+        names = [*letters, *([] if self.batch is None else ["B"]), "I"]
+        wanted = f"x ({', '.join(names)}{',' if len(names) == 1 else ''})"
         try:
             array = np.ascontiguousarray(x, np.float32)
         except (TypeError, ValueError):
-            raise ElmanError(f"x {letters} must be numbers, not {type(x).__name__}.") from None
-        if len(array.shape) != len(shape) or array.shape[-1] != shape[-1]:
-            raise ElmanError(f"x must be {letters} with I = {self.input_size}, not of shape {np.shape(x)}.")
+            raise ElmanError(f"{wanted} must be numbers, not {type(x).__name__}.") from None
+        fixed = (self.input_size,) if self.batch is None else (self.batch, self.input_size)
+        if array.ndim != len(names) or array.shape[len(letters) :] != fixed:
+            sizes = f"I = {self.input_size}" + ("" if self.batch is None else f" and B = {self.batch}")
+            raise ElmanError(f"{wanted} must have {sizes}, but its shape is {np.shape(x)}.")
         return array
 
 
