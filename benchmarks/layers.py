@@ -163,7 +163,9 @@ def summary(rows: list[dict[str, Any]]) -> Iterable[str]:
         if with_onnx:
             yield line(f"{mode} to onnxruntime", with_onnx, lambda row: ratio(row, "onnxruntime"))
             deployed = [row for row in with_onnx if "elman stream" in row["seconds"]]
-            yield line("  weights packed once, as there", deployed, lambda row: stream_ratio(row, "onnxruntime"))
+            yield line(
+                "  weights packed once, as there", deployed, lambda row: stream_ratio(row, "onnxruntime")
+            )
         large = [row for row in part if row["case"]["B"] >= 32 and row["case"]["H"] >= 256]
         yield line(f"{mode}, share of sgemm at B ≥ 32, H ≥ 256", large, ceiling_share)
 
@@ -196,7 +198,10 @@ def main() -> None:
     )
     parser.add_argument("--all", action="store_true", help="every shape, not the first six alone")
     parser.add_argument(
-        "--peers", nargs="+", default=[], help="these too, beside elman, its streams, torch.nn and sgemm; or: all"
+        "--peers",
+        nargs="+",
+        default=[],
+        help="these too, beside elman, its streams, torch.nn and sgemm; or: all",
     )
     parser.add_argument("--cells", nargs="+", default=list(GATES))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each peer in each row")

@@ -123,7 +123,9 @@ class _Layers(nn.RNNBase):
 
         One stream, or `batch` of them at once. Raises ElmanError for both directions or proj_size.
         """
-        tensors = {name: getattr(self, name) for name in self._flat_weights_names if getattr(self, name) is not None}
+        tensors = {
+            name: getattr(self, name) for name in self._flat_weights_names if getattr(self, name) is not None
+        }
         arrays = {name: t.detach().float().cpu().numpy() for name, t in tensors.items()}
         return LayerStream(self.mode.lower(), arrays, batch)
 
