@@ -149,7 +149,8 @@ class LayerStream(_State):
         Raises ElmanError for numbers of another shape, and for what is not numbers.
         """
         if self.batch is not None:
-            return self._stack.feed(self._numbers(x)[None], self.state)[0]
+            rows: Floats = self._stack.feed(self._numbers(x)[None], self.state)[0]
+            return rows
         try:
             return self._stack.step(x, self.state)  # type: ignore[arg-type]
         except (TypeError, ValueError):
@@ -160,7 +161,8 @@ class LayerStream(_State):
         rows = self._numbers(x, "T")
         if self.batch is not None:
             return self._stack.feed(rows, self.state, threads)
-        return self._stack.feed(rows[:, None], self.state, threads)[:, 0]
+        hidden: Floats = self._stack.feed(rows[:, None], self.state, threads)[:, 0]
+        return hidden
 
     def fork(self) -> "LayerStream":
         """A stream with the same weights, in shared memory, and a copy of the state."""
