@@ -96,22 +96,23 @@ void forward_pass(const Forward<T>& p) {
   using Step = ForwardStep<T, C, Train>;
   const int64_t H = p.shape.hidden, count = panels(H, Step::U);
   const Chain chain(p.shape, p.shape.reverse);
-  share_out(p.shape, chain.rows(), count, Step::G * H * (p.w_hh ? H : kPointwise), [&](const Share& share, Barrier& barrier) {
-    Step step(p);
-    for (int64_t s = 0; s < p.shape.steps; ++s, barrier.wait()) {
-      const int64_t end = std::min(share.row_end, chain[s].count);
-      const int64_t going_on = s == 0 ? 0 : std::min(end, chain[s - 1].count);
-      if (share.row < going_on) {
-        step.place(chain[s].at, chain[s - 1].at);
-        product(step, share.row, going_on, share.panel, share.panel_end, H);
-      }
-      const int64_t fresh = std::max(share.row, going_on);
-      if (fresh < end) {
-        step.place(chain[s].at, -1);
-        product(step, fresh, end, share.panel, share.panel_end, H);
-      }
-    }
-  });
+  share_out(p.shape, chain.rows(), count, Step::G * H * (p.w_hh ? H : kPointwise),
+            [&](const Share& share, Barrier& barrier) {
+              Step step(p);
+              for (int64_t s = 0; s < p.shape.steps; ++s, barrier.wait()) {
+                const int64_t end = std::min(share.row_end, chain[s].count);
+                const int64_t going_on = s == 0 ? 0 : std::min(end, chain[s - 1].count);
+                if (share.row < going_on) {
+                  step.place(chain[s].at, chain[s - 1].at);
+                  product(step, share.row, going_on, share.panel, share.panel_end, H);
+                }
+                const int64_t fresh = std::max(share.row, going_on);
+                if (fresh < end) {
+                  step.place(chain[s].at, -1);
+                  product(step, fresh, end, share.panel, share.panel_end, H);
+                }
+              }
+            });
 }
 
 template <class T, Cell C>
@@ -197,30 +198,31 @@ void backward_pass(const Backward<T>& p) {
   using Step = BackwardStep<T, C>;
   const int64_t H = p.shape.hidden, count = panels(H, Step::U);
   const Chain chain(p.shape, !p.shape.reverse);
-  share_out(p.shape, chain.rows(), count, Step::G * H * (p.w_hh ? H : kPointwise), [&](const Share& share, Barrier& barrier) {
-    Step step(p);
-    for (int64_t s = 0; s < p.shape.steps; ++s) {
-      const auto &now = chain[s], &later = chain[s - 1], &earlier = chain[s + 1];
-      const int64_t end = std::min(share.row_end, now.count);
-      const int64_t cuts[] = {std::min(later.count, earlier.count), std::max(later.count, earlier.count), end};
-      int64_t row = share.row;
-      for (const int64_t cut : cuts) {
-        const int64_t stop = std::min(cut, end);
-        if (row >= stop) continue;
-        step.place(now.at, row < later.count ? later.at : -1, row < earlier.count ? earlier.at : -1);
-        product(step, row, stop, share.panel, share.panel_end, H);
-        row = stop;
-      }
-      barrier.wait();
-      const int64_t finished = std::max(share.row, earlier.count);
-      if (p.w_hh && finished < end) {
-        step.next = now.at;
-        step.only_product = true;
-        product(step, finished, end, share.panel, share.panel_end, H);
-        step.only_product = false;
-      }
-    }
-  });
+  share_out(
+      p.shape, chain.rows(), count, Step::G * H * (p.w_hh ? H : kPointwise), [&](const Share& share, Barrier& barrier) {
+        Step step(p);
+        for (int64_t s = 0; s < p.shape.steps; ++s) {
+          const auto &now = chain[s], &later = chain[s - 1], &earlier = chain[s + 1];
+          const int64_t end = std::min(share.row_end, now.count);
+          const int64_t cuts[] = {std::min(later.count, earlier.count), std::max(later.count, earlier.count), end};
+          int64_t row = share.row;
+          for (const int64_t cut : cuts) {
+            const int64_t stop = std::min(cut, end);
+            if (row >= stop) continue;
+            step.place(now.at, row < later.count ? later.at : -1, row < earlier.count ? earlier.at : -1);
+            product(step, row, stop, share.panel, share.panel_end, H);
+            row = stop;
+          }
+          barrier.wait();
+          const int64_t finished = std::max(share.row, earlier.count);
+          if (p.w_hh && finished < end) {
+            step.next = now.at;
+            step.only_product = true;
+            product(step, finished, end, share.panel, share.panel_end, H);
+            step.only_product = false;
+          }
+        }
+      });
 }
 
 template <class T_>
