@@ -26,6 +26,9 @@ class Weights(NamedTuple):
     b_hh: Tensor | None = None  # (G*H,)
     w_hr: Tensor | None = None  # (P, H), with proj_size
 
+# Of two products and a function, with nothing to fuse, each node of the graph costs more than the arithmetic.
+_TORCH_STEPS = {"rnn_tanh": torch.rnn_tanh_cell, "rnn_relu": torch.rnn_relu_cell}
+
 
 def run_direction(
     cell: str,
@@ -53,6 +56,9 @@ def run_direction(
     if c0 is None and cell == "lstm":
         c0 = x.new_zeros(batch, w_hh.shape[1])
     if batch_sizes is None and tokens is None and not torch.compiler.is_compiling() and x.shape[0] == batch:
+        if cell in _TORCH_STEPS and torch.is_grad_enabled():
+            h = _TORCH_STEPS[cell](x, h0, w_ih, w_hh, b_ih, b_hh)
+            return h.clone(), h, None
         if from_zeros and not torch.is_grad_enabled():  # with gradients, w_hh needs one, of zeros
             u = x.new_zeros(batch, len(w_hh)) if b_hh is None else b_hh.expand(batch, -1)
         else:
