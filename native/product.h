@@ -218,7 +218,10 @@ void pack(int64_t units, int64_t depth, const T* w, T* packed, int threads) {
         const int64_t left = units - unit < 0 ? 0 : units - unit < W ? units - unit : W;
         const T* from = w + (g * units + unit) * depth;
         T* to = packed + (panel * depth * S * G + s * G + g) * W;
-        for (int64_t k = 0; k < depth; ++k, to += S * G * W) {
+        int64_t k = 0;
+        for (; left == W && k + W <= depth; k += W, to += W * S * G * W)
+          transpose(from + k, depth, to, int64_t(S * G * W));
+        for (; k < depth; ++k, to += S * G * W) {
           for (int64_t i = 0; i < left; ++i) to[i] = from[i * depth + k];
           for (int64_t i = left; i < W; ++i) to[i] = 0;
         }

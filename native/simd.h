@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #define ELMAN_INLINE inline __attribute__((always_inline))
 
@@ -35,6 +36,37 @@ ELMAN_INLINE Vec<T> load(const T* p) {
 template <class T>
 ELMAN_INLINE void store(T* p, Vec<T> v) {
   std::memcpy(p, &v, sizeof v);
+}
+
+// a and b are rows i and i + Step of a block: exchanges what lies off the diagonal of their Step × Step blocks.
+template <int Step, class V, size_t... J>
+ELMAN_INLINE void exchange(V& a, V& b, std::index_sequence<J...>) {
+  constexpr int W = sizeof...(J);
+  const V low = __builtin_shufflevector(a, b, ((J & Step) ? W + J - Step : J)...);
+  b = __builtin_shufflevector(a, b, ((J & Step) ? W + J : J + Step)...);
+  a = low;
+}
+
+// Of W rows of W, by Eklundh's method: blocks of 1, 2, 4, ... W/2 in turn.
+template <class T, int Step = 1>
+ELMAN_INLINE void transpose(Vec<T> (&rows)[Simd<T>::W]) {
+  constexpr int W = Simd<T>::W;
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i)
+    if (!(i & Step)) exchange<Step>(rows[i], rows[i + Step], std::make_index_sequence<W>{});
+  if constexpr (2 * Step < W) transpose<T, 2 * Step>(rows);
+}
+
+// to[k][i] = from[i][k] for i, k < W.
+template <class T>
+ELMAN_INLINE void transpose(const T* from, int64_t from_stride, T* to, int64_t to_stride) {
+  constexpr int W = Simd<T>::W;
+  Vec<T> rows[W];
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i) rows[i] = load(from + i * from_stride);
+  transpose<T>(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i) store(to + i * to_stride, rows[i]);
 }
 
 // The units of one vector: all W of them, or the first `count` where the hidden size ends.

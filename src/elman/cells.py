@@ -26,6 +26,7 @@ class Weights(NamedTuple):
     b_hh: Tensor | None = None  # (G*H,)
     w_hr: Tensor | None = None  # (P, H), with proj_size
 
+
 # Of two products and a function, with nothing to fuse, each node of the graph costs more than the arithmetic.
 _TORCH_STEPS = {"rnn_tanh": torch.rnn_tanh_cell, "rnn_relu": torch.rnn_relu_cell}
 
@@ -56,7 +57,8 @@ def run_direction(
     if c0 is None and cell == "lstm":
         c0 = x.new_zeros(batch, w_hh.shape[1])
     if batch_sizes is None and tokens is None and not torch.compiler.is_compiling() and x.shape[0] == batch:
-        if cell in _TORCH_STEPS and torch.is_grad_enabled():
+        vmapped = torch._C._are_functorch_transforms_active()  # would run torch's steps one by one
+        if cell in _TORCH_STEPS and torch.is_grad_enabled() and not vmapped:
             h = _TORCH_STEPS[cell](x, h0, w_ih, w_hh, b_ih, b_hh)
             return h.clone(), h, None
         if from_zeros and not torch.is_grad_enabled():  # with gradients, w_hh needs one, of zeros
