@@ -46,9 +46,9 @@ def modules(cell: str, H: int) -> dict[str, Task]:
     }
 
 
-def stream(cell: str, H: int) -> Task:
+def stream(cell: str, H: int, weights: str) -> Task:
     step, x = (
-        getattr(elman, cell)(H, H).stream().step,
+        getattr(elman, cell)(H, H).stream(weights=weights).step,
         np.random.default_rng(0).standard_normal(H, np.float32),
     )
     return lambda: step(x)
@@ -80,7 +80,8 @@ def microseconds(tasks: dict[str, Task]) -> dict[str, float]:
 
 def steps(cell: str, H: int) -> dict[str, float]:
     tasks = modules(cell, H)
-    tasks[f"elman.{cell}.stream"] = stream(cell, H)
+    tasks[f"elman.{cell}.stream"] = stream(cell, H, "float32")
+    tasks[f"elman.{cell}.stream bfloat16"] = stream(cell, H, "bfloat16")
     if find_spec("onnxruntime") and find_spec("onnx"):
         tasks["onnxruntime"] = onnxruntime(cell, H)
     with torch.no_grad():

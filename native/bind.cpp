@@ -128,13 +128,13 @@ void build_network(Network* self, const std::string& name, const Floats& embeddi
       Network(cell, V, E, H, embedding.data(), layer_weights(cell, E, H, arrays), head_weight.data(), head_bias.data());
 }
 
-void build_stack(Stack* self, const std::string& name, const std::vector<LayerArrays>& arrays) {
+void build_stack(Stack* self, const std::string& name, const std::vector<LayerArrays>& arrays, bool narrow) {
   const Cell cell = cell_named(name);
   require(!arrays.empty(), "there must be a layer");
   const auto &w_ih = std::get<0>(arrays[0]), &w_hh = std::get<1>(arrays[0]);
   require(w_ih.ndim() == 2 && w_hh.ndim() == 2, "weights must be matrices");
   const int64_t H = w_hh.shape(1);
-  new (self) Stack(cell, H, layer_weights(cell, w_ih.shape(1), H, arrays));
+  new (self) Stack(cell, H, layer_weights(cell, w_ih.shape(1), H, arrays), narrow);
 }
 
 void check_state(const Stack& stack, int64_t rows, const State& state) {
@@ -290,7 +290,7 @@ NB_MODULE(_native, m) {
   });
 
   nb::class_<Stack>(m, "Stack")
-      .def("__init__", &build_stack, "cell"_a, "layers"_a)
+      .def("__init__", &build_stack, "cell"_a, "layers"_a, "narrow"_a = false)
       .def_prop_ro("state_size", &Stack::state_size)
       .def_prop_ro("input_size", &Stack::input_size)
       .def_prop_ro("hidden_size", &Stack::hidden_size)

@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "cells.h"
 #include "outer.h"
@@ -15,9 +16,10 @@ namespace {
 template <Cell C>
 constexpr int kVectors = gates_of(C) == 1 ? 2 : 1;
 
-template <class T_, Cell C, bool Train>
+template <class T_, Cell C, bool Train, bool Narrow>
 struct ForwardStep {
   using T = T_;
+  static constexpr bool narrow = Narrow;
   using V = Vec<T>;
   static constexpr int W = Simd<T>::W, G = gates_of(C), S = kVectors<C>, NV = S * G, U = S * W;
 
@@ -91,9 +93,9 @@ struct ForwardStep {
   }
 };
 
-template <class T, Cell C, bool Train>
+template <class T, Cell C, bool Train, bool Narrow = false>
 void forward_pass(const Forward<T>& p) {
-  using Step = ForwardStep<T, C, Train>;
+  using Step = ForwardStep<T, C, Train, Narrow>;
   const int64_t H = p.shape.hidden, count = panels(H, Step::U);
   const Chain chain(p.shape, p.shape.reverse);
   share_out(p.shape, chain.rows(), count, Step::G * H * (p.w_hh ? H : kPointwise),
@@ -118,6 +120,8 @@ void forward_pass(const Forward<T>& p) {
 template <class T, Cell C>
 void forward_cell(const Forward<T>& p) {
   const bool train = C == Cell::gru ? p.hidden_n != nullptr : p.gates != nullptr;
+  if constexpr (std::is_same_v<T, float>)
+    if (p.narrow) return forward_pass<T, C, false, true>(p);
   train ? forward_pass<T, C, true>(p) : forward_pass<T, C, false>(p);
 }
 
@@ -125,6 +129,7 @@ void forward_cell(const Forward<T>& p) {
 template <class T_, Cell C>
 struct BackwardStep {
   using T = T_;
+  static constexpr bool narrow = false;
   using V = Vec<T>;
   static constexpr int W = Simd<T>::W, G = gates_of(C), S = 2, NV = S, U = S * W;
 
@@ -225,9 +230,10 @@ void backward_pass(const Backward<T>& p) {
       });
 }
 
-template <class T_>
+template <class T_, bool Narrow = false>
 struct LinearOp {
   using T = T_;
+  static constexpr bool narrow = Narrow;
   static constexpr int W = Simd<T>::W, NV = 2, U = NV * W;
 
   const Linear<T>& p;
@@ -313,9 +319,24 @@ struct Functions {
     }
   }
   static void linear(const Linear<T>& p) {
-    const int64_t count = panels(p.out, LinearOp<T>::U);
+    if constexpr (std::is_same_v<T, float>)
+      if (p.narrow) return linear_by<LinearOp<T, true>>(p);
+    linear_by<LinearOp<T>>(p);
+  }
+  template <class Op>
+  static void linear_by(const Linear<T>& p) {
     share_rows(p.rows, p.threads, p.rows * p.in * p.out,
-               [&](int64_t row, int64_t end) { product(LinearOp<T>(p), row, end, 0, count, p.out); });
+               [&](int64_t row, int64_t end) { product(Op(p), row, end, 0, panels(p.out, Op::U), p.out); });
+  }
+  static void narrow_forward(Cell cell, int64_t H, const float* packed, float* to) {
+    with_cell(cell, [&]<Cell C>() {
+      constexpr int64_t U = kVectors<C> * Simd<float>::W;
+      narrow(panels(H, U), H, U * gates_of(C), packed, to);
+    });
+  }
+  static void narrow_linear(int64_t in, int64_t out, const float* packed, float* to) {
+    constexpr int64_t U = LinearOp<float>::U;
+    narrow(panels(out, U), in, U, packed, to);
   }
 
   static void matrix_vector(int64_t out, int64_t in, const T* w, const T* x, const T* bias, T* y) {
@@ -323,8 +344,9 @@ struct Functions {
   }
   static void outer(const Outer<T>& p) { ELMAN_LEVEL::outer(p); }
 
-  static constexpr Kernels<T> table{forward_size, pack_forward, forward,         backward_size, pack_backward, backward,
-                                    linear_size,  pack_linear,  pack_transposed, linear,        matrix_vector, outer};
+  static constexpr Kernels<T> table{forward_size,    pack_forward,  forward,       narrow_forward, narrow_linear,
+                                    backward_size,   pack_backward, backward,      linear_size,    pack_linear,
+                                    pack_transposed, linear,        matrix_vector, outer};
 };
 
 bool supported() { return ELMAN_SUPPORTED; }

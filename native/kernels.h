@@ -28,6 +28,7 @@ struct Forward {
   const T* x;             // [N][G·H]  projected input, with every bias but b_hn
   const int64_t* x_rows;  // [N]  the row of x that each row of the data takes, or null: its own
   const T* w_hh;          // packed by pack_forward, or null: `product` is given
+  bool narrow;            // w_hh went through narrow_forward (float32, not training)
   const T* product;       // [N][G·H]  h·W_hhᵀ where the caller has computed it (one step only)
   const T* b_hn;          // [H]       GRU: bias of W_hn h, or null
   const T* h0;            // [B][H]
@@ -61,6 +62,7 @@ struct Linear {
   int threads;
   const T* x;     // [rows][in]
   const T* w;     // packed by pack_linear or pack_transposed
+  bool narrow;    // w went through narrow_linear (float32)
   const T* bias;  // [out], or null
   T* y;           // [rows][out]
 };
@@ -85,6 +87,8 @@ struct Kernels {
   size_t (*forward_size)(Cell, int64_t hidden);  // in T, for pack_forward
   void (*pack_forward)(Cell, int64_t hidden, const T* w_hh, T* packed, int threads);
   void (*forward)(Cell, const Forward<T>&);
+  void (*narrow_forward)(Cell, int64_t hidden, const float* packed, float* narrow);    // to bfloat16: half the size,
+  void (*narrow_linear)(int64_t in, int64_t out, const float* packed, float* narrow);  // rounded up to an even depth
   size_t (*backward_size)(Cell, int64_t hidden);
   void (*pack_backward)(Cell, int64_t hidden, const T* w_hh, T* packed, int threads);
   void (*backward)(Cell, const Backward<T>&);

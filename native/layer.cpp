@@ -87,7 +87,7 @@ void forward_layer(Cell cell, const Input<T>& input, const T* w_hh, Forward<T> p
     }
     if (whole.reverse) row -= rows;
     T* x = chunk_memory.get(std::max(rows * GH, std::min(N * GH, kChunkFloats)));
-    k.linear({rows, input.size, GH, whole.threads, input.x + row * input.size, w_ih, input.bias, x});
+    k.linear({rows, input.size, GH, whole.threads, input.x + row * input.size, w_ih, false, input.bias, x});
     p.shape.steps = steps;
     p.shape.batch = rows_at(whole, first);
     if (whole.batch_sizes) p.shape.batch_sizes = whole.batch_sizes + first;
@@ -187,7 +187,7 @@ void linear(int64_t rows, int64_t in, int64_t out, bool transposed, int threads,
   T* packed = memory.get(k.linear_size(in, out));
   (transposed ? k.pack_transposed : k.pack_linear)(in, out, w, packed, threads);
   expect_writes(y, rows * out);
-  k.linear({rows, in, out, threads, x, packed, bias, y});
+  k.linear({rows, in, out, threads, x, packed, false, bias, y});
 }
 
 template void forward_layer(Cell, const Input<float>&, const float*, Forward<float>);

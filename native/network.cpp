@@ -68,7 +68,8 @@ const float* Network::run(int64_t B, int64_t T, const int64_t* tokens, int64_t s
 }
 
 void Network::head(int64_t rows, const float* h, float* logits, int threads) const {
-  stack_.kernels().linear({rows, stack_.hidden_size(), symbols_, threads, h, head_.data(), head_bias_.data(), logits});
+  stack_.kernels().linear(
+      {rows, stack_.hidden_size(), symbols_, threads, h, head_.data(), false, head_bias_.data(), logits});
 }
 
 void Network::feed(int64_t B, int64_t T, const int64_t* tokens, float* state, float* logits, int threads) const {

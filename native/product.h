@@ -27,10 +27,19 @@ constexpr int panels_at_once(int r, int nv) { return r * nv >= 8 ? 1 : 8 / (r * 
 template <int NV>
 constexpr int kTileRows = (kRegisters - 4) / NV;
 
+// The weights of one depth; of narrow ones, the last depth of an odd number.
+template <class T, bool Narrow>
+ELMAN_INLINE Vec<T> load_weights(const T* w) {
+  if constexpr (Narrow)
+    return first_of(load_pair(w));
+  else
+    return load(w);
+}
+
 // sums [P][R][NV][W] = the factors' rows times their weights. Loops over the sums must unroll completely, or the
 // compiler keeps them in memory; that is why they leave through `sums` and not straight into the equations, whose
 // code would otherwise be repeated for every row of every tile. Used: only so many of the NV vectors are wanted.
-template <class T, int P, int R, int NV, int Used>
+template <class T, bool Narrow, int P, int R, int NV, int Used>
 [[gnu::noinline]] void multiply(const Factor<T>* factors, int count, const T* w, int64_t panel_size, T* sums) {
   constexpr int W = Simd<T>::W;
   Vec<T> sum[P][R][Used];
@@ -39,14 +48,30 @@ template <class T, int P, int R, int NV, int Used>
   for (int f = 0; f < count; ++f) {
     const T *a = factors[f].a, *b = w + factors[f].skip * NV * W;
     const int64_t stride = factors[f].stride;
-    for (int64_t k = 0; k < factors[f].depth; ++k, ++a, b += NV * W) {
+    int64_t k = 0;
+    if constexpr (Narrow) {
+      for (; k + 2 <= factors[f].depth; k += 2, a += 2, b += NV * W) {
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 16
+          for (int v = 0; v < Used; ++v) {
+            const Pair pair = load_pair(b + p * panel_size + v * W);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) sum[p][r][v] += splat(a[r * stride]) * first_of(pair);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) sum[p][r][v] += splat(a[r * stride + 1]) * second_of(pair);
+          }
+        }
+      }
+    }
+    for (; k < factors[f].depth; ++k, ++a, b += NV * W) {
 #pragma GCC unroll 16
       for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
           const Vec<T> x = splat(a[r * stride]);
 #pragma GCC unroll 16
-          for (int v = 0; v < Used; ++v) sum[p][r][v] += x * load<T>(b + p * panel_size + v * W);
+          for (int v = 0; v < Used; ++v) sum[p][r][v] += x * load_weights<T, Narrow>(b + p * panel_size + v * W);
         }
       }
     }
@@ -124,7 +149,7 @@ void separate(Rows<T>& rows, int64_t end, Memory<T>& memory) {
 }
 
 // What a product is for: Op says which factors to multiply and what to do with a tile's sums.
-//   Op::T, Op::NV, Op::U (units of a panel), op.w (packed weights or null), op.depth
+//   Op::T, Op::NV, Op::U (units of a panel), Op::narrow, op.w (packed weights or null), op.depth
 //   op.factors(row, Factor[2])              fills in the factors of rows from `row` on, returns how many
 //   op.finish<Full>(sums, rows, row, unit)  uses sums [rows][NV][W]; Full: all U units exist
 template <class Op, int R, int P, int Used>
@@ -134,8 +159,8 @@ ELMAN_INLINE void tile(const Op& op, const Rows<typename Op::T>& rows, int64_t r
   alignas(64) T sums[P * R * Op::NV * W];
   Factor<T> factors[2];
   rows.at(row, factors);
-  const int64_t panel_size = op.depth * Op::NV * W;
-  multiply<T, P, R, Op::NV, Used>(factors, rows.count, op.w + panel * panel_size, panel_size, sums);
+  const int64_t panel_size = (Op::narrow ? (op.depth + 1) / 2 : op.depth) * Op::NV * W;
+  multiply<T, Op::narrow, P, R, Op::NV, Used>(factors, rows.count, op.w + panel * panel_size, panel_size, sums);
   for (int p = 0; p < P; ++p)
     full ? op.template finish<true>(sums + p * R * Op::NV * W, R, row, (panel + p) * Op::U)
          : op.template finish<false>(sums + p * R * Op::NV * W, R, row, (panel + p) * Op::U);
@@ -226,6 +251,19 @@ void pack(int64_t units, int64_t depth, const T* w, T* packed, int threads) {
           for (int64_t i = left; i < W; ++i) to[i] = 0;
         }
       }
+}
+
+// Packed weights, `width` to a depth → the same in bfloat16, two depths to a word of 32 bits: half the bytes to read
+// where those are the limit, widened in registers. Layout [panel][⌈depth / 2⌉][NV][W].
+inline void narrow(int64_t panels, int64_t depth, int64_t width, const float* packed, float* to) {
+  for (int64_t panel = 0; panel < panels; ++panel)
+    for (int64_t k = 0; k < depth; k += 2, to += width) {
+      const float* from = packed + (panel * depth + k) * width;
+      for (int64_t i = 0; i < width; ++i) {
+        const uint32_t word = to_bfloat16(from[i]) | (k + 1 < depth ? to_bfloat16(from[width + i]) << 16 : 0);
+        std::memcpy(to + i, &word, sizeof word);
+      }
+    }
 }
 
 // y [out] = w [out][in] · x [in] + bias, of weights as they are: packing costs more than one use of them.

@@ -38,6 +38,26 @@ ELMAN_INLINE void store(T* p, Vec<T> v) {
   std::memcpy(p, &v, sizeof v);
 }
 
+// Two vectors of bfloat16 (the upper half of a float32) in one of 32-bit words: the first in the lower halves.
+typedef uint32_t Pair __attribute__((vector_size(ELMAN_VECTOR_BYTES)));
+
+ELMAN_INLINE Pair load_pair(const float* p) {
+  Pair pair;
+  std::memcpy(&pair, p, sizeof pair);
+  return pair;
+}
+
+ELMAN_INLINE Vec<float> first_of(Pair pair) { return (Vec<float>)(pair << 16); }
+ELMAN_INLINE Vec<float> second_of(Pair pair) { return (Vec<float>)(pair & 0xffff0000u); }
+
+// To the nearest, ties to even.
+inline uint32_t to_bfloat16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  if (x != x) return bits >> 16 | 0x40;
+  return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
 // a and b are rows i and i + Step of a block: exchanges what lies off the diagonal of their Step × Step blocks.
 template <int Step, class V, size_t... J>
 ELMAN_INLINE void exchange(V& a, V& b, std::index_sequence<J...>) {

@@ -16,21 +16,35 @@ std::vector<float> input_bias(Cell cell, int64_t H, const LayerWeights& w) {
 
 }  // namespace
 
-Stack::Stack(Cell cell, int64_t hidden, const std::vector<LayerWeights>& layers)
-    : kernels_(elman::kernels<float>()), cell_(cell), hidden_(hidden) {
+Stack::Stack(Cell cell, int64_t hidden, const std::vector<LayerWeights>& layers, bool narrow)
+    : kernels_(elman::kernels<float>()), cell_(cell), hidden_(hidden), narrow_(narrow) {
   const int64_t GH = gate_size();
+  Scratch<float> memory;
+  // The weights of `depth` inputs that `pack` writes, or those that `narrow_packed` makes of them.
+  const auto keep = [&](Scratch<float>& to, size_t size, int64_t depth, auto pack, auto narrow_packed) {
+    if (!narrow) return pack(to.get(size));
+    float* packed = memory.get(size);
+    pack(packed);
+    narrow_packed(packed, to.get(size / depth * ((depth + 1) / 2)));
+  };
   for (const LayerWeights& w : layers) {
     Layer& layer = layers_.emplace_back();
     layer.in = w.in;
     layer.bias = input_bias(cell, hidden, w);
     if (cell == Cell::gru && w.b_hh) layer.b_hn.assign(w.b_hh + 2 * hidden, w.b_hh + 3 * hidden);
-    kernels_.pack_linear(w.in, GH, w.w_ih, layer.w_ih.get(kernels_.linear_size(w.in, GH)), 1);
-    kernels_.pack_forward(cell, hidden, w.w_hh, layer.w_hh.get(kernels_.forward_size(cell, hidden)), 1);
+    keep(
+        layer.w_ih, kernels_.linear_size(w.in, GH), w.in,
+        [&](float* to) { kernels_.pack_linear(w.in, GH, w.w_ih, to, 1); },
+        [&](const float* packed, float* to) { kernels_.narrow_linear(w.in, GH, packed, to); });
+    keep(
+        layer.w_hh, kernels_.forward_size(cell, hidden), hidden,
+        [&](float* to) { kernels_.pack_forward(cell, hidden, w.w_hh, to, 1); },
+        [&](const float* packed, float* to) { kernels_.narrow_forward(cell, hidden, packed, to); });
   }
 }
 
 void Stack::project(const Layer& layer, int64_t rows, const float* x, float* projected, int threads) const {
-  kernels_.linear({rows, layer.in, gate_size(), threads, x, layer.w_ih.data(), layer.bias.data(), projected});
+  kernels_.linear({rows, layer.in, gate_size(), threads, x, layer.w_ih.data(), narrow_, layer.bias.data(), projected});
 }
 
 void Stack::project(int64_t rows, const float* x, float* projected, int threads) const {
@@ -55,6 +69,7 @@ const float* Stack::run(int64_t T, int64_t B, float* projected, float* state, in
     p.shape = {T, B, H, nullptr, false, threads};
     p.x = projected;
     p.w_hh = layer.w_hh.data();
+    p.narrow = narrow_;
     p.b_hn = layer.b_hn.empty() ? nullptr : layer.b_hn.data();
     p.h0 = h;
     p.y = out;

@@ -1,4 +1,4 @@
-// A stack of recurrent layers, ready to run: weights packed once.
+// A stack of recurrent layers, ready to run: weights packed once, as float32 or, narrow, as bfloat16.
 // State is the caller's: one row of floats per stream, [layer][h | h and c][H]. Nothing here knows Python.
 #pragma once
 
@@ -20,7 +20,7 @@ struct LayerWeights {
 
 class Stack {
  public:
-  Stack(Cell cell, int64_t hidden, const std::vector<LayerWeights>& layers);
+  Stack(Cell cell, int64_t hidden, const std::vector<LayerWeights>& layers, bool narrow = false);
   Stack(const Stack&) = delete;
 
   int64_t input_size() const { return layers_[0].in; }
@@ -50,6 +50,7 @@ class Stack {
   const Kernels<float>& kernels_;
   Cell cell_;
   int64_t hidden_;
+  bool narrow_;
   std::vector<Layer> layers_;
 };
 

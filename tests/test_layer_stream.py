@@ -60,6 +60,38 @@ def test_streams_side_by_side(make, batch):
         fed.feed(x[:, 0])
 
 
+def rounded(layer):
+    """The layer with its matrices rounded to bfloat16 by torch."""
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            if name.startswith("weight"):
+                parameter.copy_(parameter.bfloat16())
+    return layer
+
+
+@pytest.mark.parametrize("sizes", [(3, 5), (1, 1), (7, 33, 2), (64, 64), (16, 129)], ids=str)
+def test_narrow_weights_are_the_rounded_ones(make, sizes):
+    layer = make(*sizes)
+    x = inputs(24, sizes[0])
+    narrow = layer.stream(weights="bfloat16")
+    many = layer.stream(batch=3, weights="bfloat16").feed(np.stack([x, x, x], 1))
+    expected = whole(rounded(layer), x)
+    np.testing.assert_allclose(np.stack([narrow.step(row) for row in x]), expected, atol=1e-5)
+    np.testing.assert_allclose(many, np.stack([expected] * 3, 1), atol=1e-5)
+
+
+def test_narrow_weights_that_are_not_numbers_stay_so():
+    layer = elman.RNN(2, 3)
+    with torch.no_grad():
+        layer.weight_ih_l0[0, 0] = float("nan")
+        layer.weight_ih_l0[1, 0] = float("inf")
+    h = layer.stream(weights="bfloat16").step([1.0, 0.0])
+    assert np.isnan(h[0])
+    assert h[1] == pytest.approx(1, abs=1e-6)
+    with pytest.raises(ElmanError, match="bfloat16"):
+        layer.stream(weights="int3")
+
+
 def test_threads_do_not_change_a_chunk(make):
     layer, x = make(96, 160), inputs(300, 96)
     np.testing.assert_array_equal(layer.stream().feed(x, threads=1), layer.stream().feed(x, threads=2))

@@ -100,7 +100,10 @@ def linear(
 
 class Stack:
     def __init__(
-        self, cell: str, layers: Sequence[tuple[_Floats, _Floats, _Floats | None, _Floats | None]]
+        self,
+        cell: str,
+        layers: Sequence[tuple[_Floats, _Floats, _Floats | None, _Floats | None]],
+        narrow: bool = False,
     ) -> None: ...
     @property
     def state_size(self) -> int: ...

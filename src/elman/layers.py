@@ -118,16 +118,17 @@ class _Layers(nn.RNNBase):
             y, h, c = self._run(embedding, weights, h0, c0, batch, tokens=tokens.flatten().long())
         return y.view(steps, batch, y.shape[1]), self._join_state(h, c)
 
-    def stream(self, batch: int | None = None) -> LayerStream:
-        """These layers as they are now, to be fed step by step at inference: weights are copied, as float32.
+    def stream(self, batch: int | None = None, weights: str = "float32") -> LayerStream:
+        """These layers as they are now, to be fed step by step at inference: weights are copied.
 
-        One stream, or `batch` of them at once. Raises ElmanError for both directions or proj_size.
+        One stream, or `batch` of them at once. weights: "float32" or "bfloat16", half the memory, as `LayerStream`
+        explains. Raises ElmanError for both directions or proj_size.
         """
         tensors = {
             name: getattr(self, name) for name in self._flat_weights_names if getattr(self, name) is not None
         }
         arrays = {name: t.detach().float().cpu().numpy() for name, t in tensors.items()}
-        return LayerStream(self.mode.lower(), arrays, batch)
+        return LayerStream(self.mode.lower(), arrays, batch, weights)
 
     def _run(
         self,
