@@ -137,9 +137,10 @@ void build_stack(Stack* self, const std::string& name, const std::vector<LayerAr
   new (self) Stack(cell, H, layer_weights(cell, w_ih.shape(1), H, arrays), narrow);
 }
 
-void check_state(const Stack& stack, int64_t rows, const State& state) {
-  require(int64_t(state.shape(0)) == rows && int64_t(state.shape(1)) == stack.state_size(),
-          "state must be (B, state_size)");
+template <class Model>
+void check_state(const Model& model, int64_t rows, const State& state) {
+  require(int64_t(state.shape(0)) == rows && int64_t(state.shape(1)) == model.state_size(),
+          "state must be (B, state_size), with B = 1 for a single stream");
 }
 
 Array feed_stack(const Stack& stack, const Inputs& x, const State& state, int threads) {
@@ -162,8 +163,7 @@ Array step_stack(const Stack& stack, const Input& x, const State& state) {
 }
 
 void check_tokens(const Network& net, const Tokens& tokens, const State& state) {
-  require(state.shape(0) == tokens.shape(0) && int64_t(state.shape(1)) == net.state_size(),
-          "state must be (B, state_size) for tokens (B, T)");
+  check_state(net, tokens.shape(0), state);
   const int64_t* t = tokens.data();
   for (size_t i = 0; i < tokens.size(); ++i)
     require(t[i] >= 0 && t[i] < net.symbols(), "a token lies outside the vocabulary");
@@ -195,7 +195,7 @@ Array score(const Network& net, const Tokens& tokens, const State& state, int th
 
 Array step(const Network& net, int64_t token, const State& state) {
   require(token >= 0 && token < net.symbols(), "a token lies outside the vocabulary");
-  require(state.shape(0) == 1 && int64_t(state.shape(1)) == net.state_size(), "state must be (1, state_size)");
+  check_state(net, 1, state);
   const size_t V = net.symbols();
   auto out = owned(new float[V], {V});
   net.feed(1, 1, &token, state.data(), out.data(), 1);
@@ -213,7 +213,7 @@ int64_t sample_one(const Network&, const nb::ndarray<const float, nb::ndim<1>, n
 auto generate(const Network& net, int64_t token, int64_t count, const State& state, double temperature, int64_t top_k,
               double top_p, const Rng& rng) {
   require(token >= 0 && token < net.symbols(), "a token lies outside the vocabulary");
-  require(state.shape(0) == 1 && int64_t(state.shape(1)) == net.state_size(), "state must be (1, state_size)");
+  check_state(net, 1, state);
   require(count >= 0, "count must not be negative");
   const Sampling how = sampling(temperature, top_k, top_p);
   auto out = owned(new int64_t[count], {size_t(count)});

@@ -100,6 +100,8 @@ struct Kernels {
   void (*outer)(const Outer<T>&);
 };
 
+constexpr int64_t kChunkFloats = 1 << 20;  // of projected input held at once: small enough for a last-level cache
+
 struct Level {
   const char* name;
   bool (*supported)();

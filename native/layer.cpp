@@ -12,7 +12,6 @@
 namespace elman {
 namespace {
 
-constexpr int64_t kChunkFloats = 1 << 20;     // of projected input at once: small enough for a last-level cache
 constexpr int64_t kWorthSplitting = 400'000;  // weights of one step: fewer are read faster than a thread is woken
 constexpr uintptr_t kHugePage = 2 << 20;
 

@@ -46,25 +46,21 @@ Network::Network(Cell cell, int64_t symbols, int64_t embedding_size, int64_t hid
   head_bias_.assign(head_bias, head_bias + symbols);
 }
 
-// x [T][B][G·H]; token (b, t) is tokens[b·stride + t].
-void Network::project_tokens(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* x, int threads) const {
-  static thread_local Scratch<float> scratch;
-  const bool known = !table_.empty();
-  const int64_t width = known ? stack_.gate_size() : embedding_size_;
-  const float* from = known ? table_.data() : embedding_.data();
-  float *rows = known ? x : scratch.get(T * B * width), *to = rows;
-  for (int64_t t = 0; t < T; ++t)
-    for (int64_t b = 0; b < B; ++b, to += width) std::copy_n(from + tokens[b * stride + t] * width, width, to);
-  if (!known) stack_.project(T * B, rows, x, threads);
-}
-
-// The last layer's hidden states [T][B][H], in memory that lasts until the next call in this thread.
+// The last layer's hidden states [T][B][H], in memory that lasts until the next call in this thread; token (b, t) is
+// tokens[b·stride + t].
 const float* Network::run(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* state,
                           int threads) const {
-  static thread_local Scratch<float> memory;
-  float* x = memory.get(T * B * stack_.gate_size());
-  project_tokens(B, T, tokens, stride, x, threads);
-  return stack_.run(T, B, x, state, threads);
+  static thread_local Scratch<int64_t> order_memory;
+  static thread_local Scratch<float> embedded_memory, x_memory;
+  const int64_t N = T * B, E = embedding_size_;
+  int64_t* order = order_memory.get(N);
+  for (int64_t t = 0; t < T; ++t)
+    for (int64_t b = 0; b < B; ++b) order[t * B + b] = tokens[b * stride + t];
+  if (!table_.empty()) return stack_.run(T, B, table_.data(), order, state, threads);
+  float *embedded = embedded_memory.get(N * E), *x = x_memory.get(N * stack_.gate_size());
+  for (int64_t i = 0; i < N; ++i) std::copy_n(embedding_.data() + order[i] * E, E, embedded + i * E);
+  stack_.project(N, embedded, x, threads);
+  return stack_.run(T, B, x, nullptr, state, threads);
 }
 
 void Network::head(int64_t rows, const float* h, float* logits, int threads) const {

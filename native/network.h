@@ -33,7 +33,6 @@ class Network {
 
  private:
   const float* run(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* state, int threads) const;
-  void project_tokens(int64_t B, int64_t T, const int64_t* tokens, int64_t stride, float* x, int threads) const;
   void head(int64_t rows, const float* h, float* logits, int threads) const;
 
   Stack stack_;

@@ -51,13 +51,18 @@ void Stack::project(int64_t rows, const float* x, float* projected, int threads)
   project(layers_[0], rows, x, projected, threads);
 }
 
-const float* Stack::run(int64_t T, int64_t B, float* projected, float* state, int threads) const {
-  static thread_local Scratch<float> y_memory[2], state_memory;
+const float* Stack::run(int64_t T, int64_t B, const float* projected, const int64_t* x_rows, float* state,
+                        int threads) const {
+  static thread_local Scratch<float> x_memory, y_memory[2], state_memory;
   const int64_t H = hidden_, size = state_size();
   const float* y = nullptr;
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
-    if (l > 0) project(layer, T * B, y, projected, threads);
+    if (l > 0) {
+      float* x = x_memory.get(T * B * gate_size());
+      project(layer, T * B, y, x, threads);
+      projected = x;
+    }
     float* out = y_memory[l % 2].get(T * B * H);
     float *h = state_memory.get(2 * B * H), *c = h + B * H;
     for (int64_t b = 0; b < B; ++b) {
@@ -68,6 +73,7 @@ const float* Stack::run(int64_t T, int64_t B, float* projected, float* state, in
     Forward<float> p{};
     p.shape = {T, B, H, nullptr, false, threads};
     p.x = projected;
+    p.x_rows = l > 0 ? nullptr : x_rows;
     p.w_hh = layer.w_hh.data();
     p.narrow = narrow_;
     p.b_hn = layer.b_hn.empty() ? nullptr : layer.b_hn.data();
@@ -92,7 +98,7 @@ void Stack::feed(int64_t T, int64_t B, const float* x, float* state, float* y, i
     const int64_t n = std::min(chunk, T - t);
     float* projected = memory.get(n * B * gate_size());
     project(n * B, x + t * B * input_size(), projected, threads);
-    std::copy_n(run(n, B, projected, state, threads), n * B * hidden_, y + t * B * hidden_);
+    std::copy_n(run(n, B, projected, nullptr, state, threads), n * B * hidden_, y + t * B * hidden_);
   }
 }
 

@@ -31,9 +31,11 @@ class Stack {
 
   // The first layer's projection: x [rows][I] → projected [rows][G·H].
   void project(int64_t rows, const float* x, float* projected, int threads) const;
-  // projected [T][B][G·H], overwritten → the last layer's hidden states [T][B][H], in memory that lasts until the next
-  // call in this thread; state [B][state_size] is advanced.
-  const float* run(int64_t T, int64_t B, float* projected, float* state, int threads) const;
+  // The first layer's projection [T][B][G·H], or with x_rows [T][B] the rows of a table that make it up → the last
+  // layer's hidden states [T][B][H], in memory that lasts until the next call in this thread; state [B][state_size] is
+  // advanced.
+  const float* run(int64_t T, int64_t B, const float* projected, const int64_t* x_rows, float* state,
+                   int threads) const;
   // x [T][B][I] → y [T][B][H]; state is advanced.
   void feed(int64_t T, int64_t B, const float* x, float* state, float* y, int threads) const;
 
@@ -53,7 +55,5 @@ class Stack {
   bool narrow_;
   std::vector<Layer> layers_;
 };
-
-constexpr int64_t kChunkFloats = 1 << 20;  // of projected input held at once
 
 }  // namespace elman
