@@ -197,9 +197,14 @@ class _Layers(nn.RNNBase):
 
     def _weights(self) -> list[Weights]:
         """Each layer's directions in turn, as the attributes have them now."""
+        parameters = self._parameters  # what the attributes give, at a tenth of a module's attribute's cost
+        found: list[list[Any]] = [
+            [parameters[name] if name in parameters else getattr(self, name) for name in names]
+            for names in self._all_weights
+        ]
         if self.bias:
-            return [Weights(*w) for w in self.all_weights]
-        return [Weights(w[0], w[1], None, None, *w[2:]) for w in self.all_weights]
+            return [Weights(*w) for w in found]
+        return [Weights(w[0], w[1], None, None, *w[2:]) for w in found]
 
     def _split_state(self, hx: Any) -> tuple[Tensor | None, Tensor | None]:
         return hx, None
