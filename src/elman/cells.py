@@ -58,7 +58,11 @@ def run_direction(
         c0 = x.new_zeros(batch, w_hh.shape[1])
     if batch_sizes is None and tokens is None and not torch.compiler.is_compiling() and x.shape[0] == batch:
         # vmap would run torch's steps one by one.
-        if cell in _TORCH_STEPS and torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active():
+        if (
+            cell in _TORCH_STEPS
+            and torch.is_grad_enabled()
+            and not torch._C._are_functorch_transforms_active()
+        ):
             h = _TORCH_STEPS[cell](x, h0, w_ih, w_hh, b_ih, b_hh)
             return h.clone(), h, None
         if from_zeros and not torch.is_grad_enabled():  # with gradients, w_hh needs one, of zeros
