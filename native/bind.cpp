@@ -1,6 +1,7 @@
 // The only file that knows Python: check arrays, release the GIL, call.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -12,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "compiled.h"
 #include "kernels.h"
 #include "layer.h"
 #include "network.h"
@@ -52,6 +54,10 @@ void forward(Cell cell, const Shape& shape, int64_t input_size, const std::array
   f.c = at<T>(p[12]);
   f.gates = at<T>(p[13]);
   f.hidden_n = at<T>(p[14]);
+  if (shape.resets) {
+    f.h_reset = f.h0 + shape.batch * shape.hidden;
+    f.c_reset = f.c0 ? f.c0 + shape.batch * shape.hidden : nullptr;
+  }
   forward_layer(cell, input, at<const T>(p[6]), f);
 }
 
@@ -70,13 +76,65 @@ void backward(Cell cell, const Shape& shape, int64_t input_size, const std::arra
   b.dhidden_n = at<T>(p[9]);
   b.dh = at<T>(p[10]);
   b.dc = at<T>(p[11]);
+  if (shape.resets) {
+    const int64_t size = shape.batch * shape.hidden;
+    b.h_reset = b.h0 + size;
+    b.dh_reset = b.dh + size;
+    b.c_reset = b.c0 ? b.c0 + size : nullptr;
+    b.dc_reset = b.dc ? b.dc + size : nullptr;
+  }
   backward_layer(cell, at<const T>(p[0]), b);
   weight_gradients(cell, b, {input_size, at<const T>(p[12]), at<T>(p[13]), at<T>(p[14]), at<T>(p[15]), at<T>(p[16])});
 }
 
 Shape shape_of(int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes, bool reverse,
-               int threads) {
-  return {steps, batch, hidden, sizes.empty() ? nullptr : sizes.data(), reverse, threads};
+               int threads, Pointer resets) {
+  return {steps, batch, hidden, sizes.empty() ? nullptr : sizes.data(), reverse, threads, at<const uint8_t>(resets)};
+}
+
+// Weight gradients of a product whose left factor is b, or the states before each step: b and, behind it, b0.
+template <class T>
+void outer_product(const Shape& shape, bool before, int64_t left, Pointer a, Pointer b, Pointer b0, Pointer out,
+                   Pointer sums) {
+  const std::vector<int64_t> order = rows_before(shape);
+  kernels<T>().outer({int64_t(order.size()), left, shape.hidden, shape.threads, at<const T>(a), left, at<const T>(b),
+                      before ? order.data() : nullptr, at<const T>(b0), at<T>(out), at<T>(sums)});
+}
+
+using ArrayTuple = std::tuple<int, int64_t, int>;
+using InstructionTuple = std::array<int, 9>;  // operation; array and column of d, a, b, c
+using SegmentTuple = std::tuple<int, int, int, std::vector<InstructionTuple>>;
+
+void build_program(CompiledProgram* self, const std::vector<ArrayTuple>& arrays, const std::vector<double>& constants,
+                   const std::vector<SegmentTuple>& segments, int registers, int states) {
+  std::vector<ArraySpec> array_specs;
+  for (const auto& [span, columns, state] : arrays) array_specs.push_back({Span(span), columns, state});
+  std::vector<SegmentSpec> specs;
+  for (const auto& [left, weights, out, instructions] : segments) {
+    specs.push_back({left, weights, out, {}});
+    for (const InstructionTuple& i : instructions)
+      specs.back().instructions.push_back({Op(i[0]), {i[1], i[2]}, {i[3], i[4]}, {i[5], i[6]}, {i[7], i[8]}});
+  }
+  new (self) CompiledProgram(std::move(array_specs), constants, std::move(specs), registers, states);
+}
+
+// Each pointer's array is as the program says; program_ops.py checks them.
+template <class T>
+void run_program(const CompiledProgram& program, const Shape& shape, bool backward, const std::vector<Pointer>& arrays,
+                 const std::vector<Pointer>& initial, const std::vector<Pointer>& gradients,
+                 const std::vector<Pointer>& weights, const std::vector<Pointer>& bias) {
+  // A pointer has an integer's size and is read as one.
+  const auto pointers = [](const std::vector<Pointer>& p) { return reinterpret_cast<T* const*>(p.data()); };
+  program.run(ProgramCall<T>{shape, backward, pointers(arrays), pointers(initial), pointers(gradients),
+                             pointers(weights), pointers(bias)});
+}
+
+std::vector<std::string> operation_names() {
+  return {
+#define ELMAN_NAME(name) #name,
+      ELMAN_OPERATIONS(ELMAN_NAME)
+#undef ELMAN_NAME
+  };
 }
 
 using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
@@ -235,6 +293,7 @@ std::vector<std::string> level_names() {
 
 NB_MODULE(_native, m) {
   using namespace elman;
+  nb::set_leak_warnings(false);  // programs are cached until the end
   m.def("cpu_level", [] { return level().name; }, "The CPU level whose kernels are in use.");
   m.def("cpu_levels", &level_names, "The CPU levels that this machine can run.");
   m.def(
@@ -245,22 +304,22 @@ NB_MODULE(_native, m) {
   // Pointers are to C-contiguous arrays of the shapes in kernels.h; ops.py checks them. 0 means absent.
   m.def("forward",
         [](int cell, bool f64, int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes,
-           bool reverse, int threads, int64_t input_size, Pointer x, Pointer w_ih, Pointer bias, Pointer tokens,
+           bool reverse, int threads, Pointer resets, int64_t input_size, Pointer x, Pointer w_ih, Pointer bias, Pointer tokens,
            Pointer table, Pointer projected, Pointer w_hh, Pointer product, Pointer b_hn, Pointer h0, Pointer c0,
            Pointer y, Pointer c, Pointer gates, Pointer hidden_n) {
           nb::gil_scoped_release release;
-          const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads);
+          const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads, resets);
           const std::array<Pointer, 15> p{x,    w_ih, bias, tokens, table, projected, w_hh,    product,
                                           b_hn, h0,   c0,   y,      c,     gates,     hidden_n};
           f64 ? forward<double>(Cell(cell), shape, input_size, p) : forward<float>(Cell(cell), shape, input_size, p);
         });
   m.def("backward",
         [](int cell, bool f64, int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes,
-           bool reverse, int threads, int64_t input_size, Pointer w_hh, Pointer y, Pointer c, Pointer gates,
+           bool reverse, int threads, Pointer resets, int64_t input_size, Pointer w_hh, Pointer y, Pointer c, Pointer gates,
            Pointer hidden_n, Pointer h0, Pointer c0, Pointer dy, Pointer dgates, Pointer dhidden_n, Pointer dh,
            Pointer dc, Pointer x, Pointer dw_ih, Pointer dbias, Pointer dw_hh, Pointer db_hn) {
           nb::gil_scoped_release release;
-          const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads);
+          const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads, resets);
           const std::array<Pointer, 17> p{w_hh,      y,  c,  gates, hidden_n, h0,    c0,    dy,   dgates,
                                           dhidden_n, dh, dc, x,     dw_ih,    dbias, dw_hh, db_hn};
           f64 ? backward<double>(Cell(cell), shape, input_size, p) : backward<float>(Cell(cell), shape, input_size, p);
@@ -288,6 +347,28 @@ NB_MODULE(_native, m) {
         : linear(rows, in, out, transposed, threads, at<const float>(x), at<const float>(w), at<const float>(bias),
                  at<float>(y));
   });
+
+  m.def("outer", [](bool f64, int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes,
+                    bool reverse, int threads, Pointer resets, bool before, int64_t left, Pointer a, Pointer b,
+                    Pointer b0, Pointer out, Pointer sums) {
+    nb::gil_scoped_release release;
+    const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads, resets);
+    f64 ? outer_product<double>(shape, before, left, a, b, b0, out, sums)
+        : outer_product<float>(shape, before, left, a, b, b0, out, sums);
+  });
+  m.def("operations", &operation_names, "What a program's instructions may be, in the order of their numbers.");
+  nb::class_<CompiledProgram>(m, "Program")
+      .def("__init__", &build_program, "arrays"_a, "constants"_a, "segments"_a, "registers"_a, "states"_a)
+      .def("run", [](const CompiledProgram& program, bool f64, bool backward, int64_t steps, int64_t batch,
+                     int64_t hidden, const std::vector<int64_t>& sizes, bool reverse, int threads, Pointer resets,
+                     const std::vector<Pointer>& arrays, const std::vector<Pointer>& initial,
+                     const std::vector<Pointer>& gradients, const std::vector<Pointer>& weights,
+                     const std::vector<Pointer>& bias) {
+        nb::gil_scoped_release release;
+        const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads, resets);
+        f64 ? run_program<double>(program, shape, backward, arrays, initial, gradients, weights, bias)
+            : run_program<float>(program, shape, backward, arrays, initial, gradients, weights, bias);
+      });
 
   nb::class_<Stack>(m, "Stack")
       .def("__init__", &build_stack, "cell"_a, "layers"_a, "narrow"_a = false)

@@ -2,9 +2,12 @@
 #include "kernels.h"
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 #include "cells.h"
+#include "interpret.h"
+#include "linear.h"
 #include "outer.h"
 #include "product.h"
 #include "threads.h"
@@ -15,6 +18,21 @@ namespace {
 // A panel holds S vectors of units with G gates each: enough sums for full tiles whatever the cell.
 template <Cell C>
 constexpr int kVectors = gates_of(C) == 1 ? 2 : 1;
+
+inline bool any_reset(const Shape& shape, int64_t at, int64_t row, int64_t end) {
+  return shape.resets && row < end && std::memchr(shape.resets + at + row, 1, end - row);
+}
+
+// Rows [row, end) of the state before a step, at their places, with those that are reset; of their units, [unit, last).
+template <class T>
+const T* with_resets(const Shape& shape, int64_t at, int64_t row, int64_t end, int64_t unit, int64_t last, const T* state,
+                     const T* reset, Memory<T>& memory) {
+  const int64_t H = shape.hidden;
+  T* to = memory.get(end * H);
+  for (int64_t b = row; b < end; ++b)
+    std::memcpy(to + b * H + unit, (shape.resets[at + b] ? reset : state) + b * H + unit, (last - unit) * sizeof(T));
+  return to;
+}
 
 template <class T_, Cell C, bool Train, bool Narrow>
 struct ForwardStep {
@@ -33,14 +51,19 @@ struct ForwardStep {
 
   explicit ForwardStep(const Forward<T>& p) : p(p), w(p.w_hh), H(p.shape.hidden), depth(H) {}
 
-  // `from` is the row of the data that holds the state before row 0 of this step, or -1: the initial state.
-  void place(int64_t step_at, int64_t from) {
+  // Rows [row, end). `from` is the row of the data that holds the state before row 0 of this step, or -1: the initial.
+  void place(int64_t step_at, int64_t from, int64_t row, int64_t end, const Share& share) {
+    static thread_local Memory<T> h_memory, c_memory;
     at = step_at;
     h = from < 0 ? p.h0 : p.y + from * H;
     if constexpr (C == Cell::lstm) {
       c0 = !Train ? p.c : from < 0 ? p.c0 : p.c + from * H;
       c1 = Train ? p.c + at * H : p.c;
     }
+    if (!any_reset(p.shape, at, row, end)) return;
+    h = with_resets(p.shape, at, row, end, 0, H, h, p.h_reset, h_memory);
+    if constexpr (C == Cell::lstm)
+      c0 = with_resets(p.shape, at, row, end, share.panel * U, std::min(H, share.panel_end * U), c0, p.c_reset, c_memory);
   }
 
   int factors(int64_t row, Factor<T>* f) const {
@@ -105,12 +128,12 @@ void forward_pass(const Forward<T>& p) {
                 const int64_t end = std::min(share.row_end, chain[s].count);
                 const int64_t going_on = s == 0 ? 0 : std::min(end, chain[s - 1].count);
                 if (share.row < going_on) {
-                  step.place(chain[s].at, chain[s - 1].at);
+                  step.place(chain[s].at, chain[s - 1].at, share.row, going_on, share);
                   product(step, share.row, going_on, share.panel, share.panel_end, H);
                 }
                 const int64_t fresh = std::max(share.row, going_on);
                 if (fresh < end) {
-                  step.place(chain[s].at, -1);
+                  step.place(chain[s].at, -1, fresh, end, share);
                   product(step, fresh, end, share.panel, share.panel_end, H);
                 }
               }
@@ -144,11 +167,15 @@ struct BackwardStep {
 
   explicit BackwardStep(const Backward<T>& p) : p(p), w(p.w_hh), H(p.shape.hidden), depth(G * H) {}
 
-  void place(int64_t step_at, int64_t next_at, int64_t from) {
+  void place(int64_t step_at, int64_t next_at, int64_t from, int64_t row, int64_t end) {
+    static thread_local Memory<T> h_memory, c_memory;
     at = step_at;
     next = next_at;
     h = from < 0 ? p.h0 : p.y + from * H;
     if constexpr (C == Cell::lstm) c0 = from < 0 ? p.c0 : p.c + from * H;
+    if (!any_reset(p.shape, at, row, end)) return;
+    if constexpr (C == Cell::gru) h = with_resets(p.shape, at, row, end, 0, H, h, p.h_reset, h_memory);
+    if constexpr (C == Cell::lstm) c0 = with_resets(p.shape, at, row, end, 0, H, c0, p.c_reset, c_memory);
   }
 
   int factors(int64_t b, Factor<T>* f) const {
@@ -168,10 +195,22 @@ struct BackwardStep {
       }
   }
 
+  // No gradient crosses a reset: it ends in the state that the reset put there.
+  template <class L>
+  ELMAN_INLINE void end_at_reset(const L& lanes, V& dh, int64_t i) const {
+    lanes.store(p.dh_reset + i, lanes.load(p.dh_reset + i) + dh);
+    dh = V{};
+    if constexpr (C == Cell::lstm) {
+      lanes.store(p.dc_reset + i, lanes.load(p.dc_reset + i) + lanes.load(p.dc + i));
+      lanes.store(p.dc + i, V{});
+    }
+  }
+
   template <class L>
   ELMAN_INLINE void cell(const L& lanes, V dh, int64_t b, int64_t unit) const {
     T* carried = p.dh + b * H + unit;
     dh += lanes.load(carried);
+    if (p.shape.resets && next >= 0 && p.shape.resets[next + b]) end_at_reset(lanes, dh, b * H + unit);
     if (only_product) return lanes.store(carried, dh);
     const int64_t row = at + b;
     if (p.dy) dh += lanes.load(p.dy + row * H + unit);
@@ -214,7 +253,7 @@ void backward_pass(const Backward<T>& p) {
           for (const int64_t cut : cuts) {
             const int64_t stop = std::min(cut, end);
             if (row >= stop) continue;
-            step.place(now.at, row < later.count ? later.at : -1, row < earlier.count ? earlier.at : -1);
+            step.place(now.at, row < later.count ? later.at : -1, row < earlier.count ? earlier.at : -1, row, stop);
             product(step, row, stop, share.panel, share.panel_end, H);
             row = stop;
           }
@@ -229,35 +268,6 @@ void backward_pass(const Backward<T>& p) {
         }
       });
 }
-
-template <class T_, bool Narrow = false>
-struct LinearOp {
-  using T = T_;
-  static constexpr bool narrow = Narrow;
-  static constexpr int W = Simd<T>::W, NV = 2, U = NV * W;
-
-  const Linear<T>& p;
-  const T* w;
-  int64_t depth;
-
-  explicit LinearOp(const Linear<T>& p) : p(p), w(p.w), depth(p.in) {}
-
-  int factors(int64_t row, Factor<T>* f) const {
-    f[0] = {p.x + row * depth, depth, depth, 0};
-    return 1;
-  }
-
-  template <bool Full>
-  [[gnu::noinline]] void finish(const T* sums, int rows, int64_t row, int64_t unit) const {
-    for (int r = 0; r < rows; ++r)
-      for (int v = 0; v < NV; ++v, sums += W) {
-        const Lanes<T, Full> lanes{int(std::clamp<int64_t>(p.out - unit - v * W, 0, W))};
-        if (!Full && lanes.count == 0) continue;
-        const Vec<T> y = p.bias ? load(sums) + lanes.load(p.bias + unit + v * W) : load(sums);
-        lanes.store(p.y + (row + r) * p.out + unit + v * W, y);
-      }
-  }
-};
 
 // One function for each cell, chosen at run time.
 template <class T, Cell C>
@@ -343,10 +353,13 @@ struct Functions {
     ELMAN_LEVEL::matrix_vector(out, in, w, x, bias, y);
   }
   static void outer(const Outer<T>& p) { ELMAN_LEVEL::outer(p); }
+  static void run_program(const Program& program, const ProgramCall<T>& call) {
+    ELMAN_LEVEL::run_program(program, call);
+  }
 
   static constexpr Kernels<T> table{forward_size,    pack_forward,  forward,       narrow_forward, narrow_linear,
                                     backward_size,   pack_backward, backward,      linear_size,    pack_linear,
-                                    pack_transposed, linear,        matrix_vector, outer};
+                                    pack_transposed, linear,        matrix_vector, outer,          run_program};
 };
 
 bool supported() { return ELMAN_SUPPORTED; }

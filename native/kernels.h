@@ -20,6 +20,7 @@ struct Shape {
   const int64_t* batch_sizes;  // [T], or null: padded
   bool reverse;                // run from each sequence's last step to its first
   int threads;                 // at most so many; the result does not depend on it
+  const uint8_t* resets = nullptr;  // [N], or null: 1 where a row's state is set anew before its step
 };
 
 template <class T>
@@ -33,6 +34,8 @@ struct Forward {
   const T* b_hn;          // [H]       GRU: bias of W_hn h, or null
   const T* h0;            // [B][H]
   const T* c0;            // [B][H]    LSTM
+  const T* h_reset;       // [B][H]    with resets: what they set
+  const T* c_reset;       // [B][H]
   T* y;                   // [N][H]    hidden states
   T* c;                   // LSTM: cell states [N][H] when training; else [B][H], c0 on entry, the last state on return
   T* gates;               // [N][G·H]  GRU, LSTM: activated gates, may be x itself; null when not training
@@ -54,6 +57,10 @@ struct Backward {
   T* dhidden_n;       // [N][H]    GRU: gradient of W_hn h + b_hn
   T* dh;              // [B][H]    in: gradient of the last state; out: of h0
   T* dc;              // [B][H]    LSTM: the same for c
+  const T* h_reset;   // [B][H]    with resets: what they set, and where its gradient is added
+  const T* c_reset;
+  T* dh_reset;
+  T* dc_reset;
 };
 
 template <class T>
@@ -81,6 +88,10 @@ struct Outer {
   T* sums;               // [left]  Σ_n a[n][m], or null
 };
 
+struct Program;  // program.h
+template <class T>
+struct ProgramCall;
+
 // One CPU level's kernels. Packed weights belong to the level that packed them.
 template <class T>
 struct Kernels {
@@ -98,6 +109,7 @@ struct Kernels {
   void (*linear)(const Linear<T>&);
   void (*matrix_vector)(int64_t out, int64_t in, const T* w, const T* x, const T* bias, T* y);  // w [out][in], unpacked
   void (*outer)(const Outer<T>&);
+  void (*run_program)(const Program&, const ProgramCall<T>&);
 };
 
 constexpr int64_t kChunkFloats = 1 << 20;  // of projected input held at once: small enough for a last-level cache

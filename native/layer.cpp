@@ -27,7 +27,8 @@ void expect_writes(T* p, int64_t count) {
 
 int64_t rows_at(const Shape& shape, int64_t t) { return shape.batch_sizes ? shape.batch_sizes[t] : shape.batch; }
 
-// For each row of the data the row of y that holds the state before it, or ~b: row b of h0.
+}  // namespace
+
 std::vector<int64_t> rows_before(const Shape& shape) {
   std::vector<int64_t> starts(shape.steps + 1, 0), order;
   for (int64_t t = 0; t < shape.steps; ++t) starts[t + 1] = starts[t] + rows_at(shape, t);
@@ -35,12 +36,13 @@ std::vector<int64_t> rows_before(const Shape& shape) {
   for (int64_t t = 0; t < shape.steps; ++t) {
     const int64_t before = shape.reverse ? t + 1 : t - 1;
     const int64_t known = before < 0 || before == shape.steps ? 0 : std::min(rows_at(shape, t), rows_at(shape, before));
-    for (int64_t b = 0; b < rows_at(shape, t); ++b) order.push_back(b < known ? starts[before] + b : ~b);
+    for (int64_t b = 0; b < rows_at(shape, t); ++b) {
+      const bool reset = shape.resets && shape.resets[order.size()];
+      order.push_back(reset ? ~(shape.batch + b) : b < known ? starts[before] + b : ~b);
+    }
   }
   return order;
 }
-
-}  // namespace
 
 template <class T>
 void forward_layer(Cell cell, const Input<T>& input, const T* w_hh, Forward<T> p) {
@@ -90,6 +92,7 @@ void forward_layer(Cell cell, const Input<T>& input, const T* w_hh, Forward<T> p
     p.shape.steps = steps;
     p.shape.batch = rows_at(whole, first);
     if (whole.batch_sizes) p.shape.batch_sizes = whole.batch_sizes + first;
+    if (whole.resets) p.shape.resets = whole.resets + row;
     p.x = x;
     p.h0 = h;
     p.y = all.y + row * H;

@@ -2,6 +2,8 @@
 // that stay in the cache until the recurrence has used them. Knows no time loop and no Python.
 #pragma once
 
+#include <vector>
+
 #include "kernels.h"
 
 namespace elman {
@@ -51,9 +53,13 @@ struct WeightGradients {
   const T* x;  // [N][I], or null: no gradient of w_ih wanted
   T* w_ih;     // [G·H][I]
   T* bias;     // [G·H], or null
-  T* w_hh;     // [G·H][H], or null: nothing wanted
+  T* w_hh;     // [G·H][H], or null: nothing wanted. With resets, p.h0 is followed by p.h_reset in memory
   T* b_hn;     // [H]  GRU, or null
 };
+
+// For each row of the data the row of y that holds the state before it, or ~b: row b of h0; with resets, ~(B + b) where
+// b was reset.
+std::vector<int64_t> rows_before(const Shape& shape);
 
 template <class T>
 void weight_gradients(Cell cell, const Backward<T>& p, const WeightGradients<T>& to);

@@ -139,4 +139,18 @@ void share_out(const Shape& shape, int64_t rows, int64_t panels, int64_t row_wor
 #endif
 }
 
+// The same where threads share rows alone: body(row, end).
+template <class Body>
+void share_rows_of(const Shape& shape, int64_t rows, int64_t row_work, const Body& body) {
+  const int threads = useful_threads(shape, rows, row_work);
+  if (threads == 1 || shape.batch < threads) return body(0, shape.batch);
+#ifdef _OPENMP
+#pragma omp parallel num_threads(threads)
+  {
+    const int id = omp_get_thread_num(), count = omp_get_num_threads();
+    body(first_row(shape, rows, id, count), first_row(shape, rows, id + 1, count));
+  }
+#endif
+}
+
 }  // namespace elman::ELMAN_LEVEL

@@ -18,6 +18,7 @@ def forward(
     sizes: Sequence[int],
     reverse: bool,
     threads: int,
+    resets: int,
     input_size: int,
     x: int,
     w_ih: int,
@@ -45,6 +46,7 @@ def backward(
     sizes: Sequence[int],
     reverse: bool,
     threads: int,
+    resets: int,
     input_size: int,
     w_hh: int,
     y: int,
@@ -82,6 +84,54 @@ def one_step(
     c: int,
     /,
 ) -> None: ...
+def outer(
+    f64: bool,
+    steps: int,
+    batch: int,
+    hidden: int,
+    sizes: Sequence[int],
+    reverse: bool,
+    threads: int,
+    resets: int,
+    before: bool,
+    left: int,
+    a: int,
+    b: int,
+    b0: int,
+    out: int,
+    sums: int,
+    /,
+) -> None: ...
+def operations() -> list[str]: ...
+
+class Program:
+    def __init__(
+        self,
+        arrays: Sequence[tuple[int, int, int]],
+        constants: Sequence[float],
+        segments: Sequence[tuple[int, int, int, Sequence[tuple[int, ...]]]],
+        registers: int,
+        states: int,
+    ) -> None: ...
+    def run(
+        self,
+        f64: bool,
+        backward: bool,
+        steps: int,
+        batch: int,
+        hidden: int,
+        sizes: Sequence[int],
+        reverse: bool,
+        threads: int,
+        resets: int,
+        arrays: Sequence[int],
+        initial: Sequence[int],
+        gradients: Sequence[int],
+        weights: Sequence[int],
+        bias: Sequence[int],
+        /,
+    ) -> None: ...
+
 def add_rows(
     f64: bool, rows: int, columns: int, threads: int, index: int, rows_from: int, rows_to: int, /
 ) -> None: ...

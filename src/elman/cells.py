@@ -41,6 +41,7 @@ def run_direction(
     batch_sizes: list[int] | None = None,
     reverse: bool = False,
     tokens: Tensor | None = None,
+    resets: ops.Resets | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Project the input, run the cell over time, project the output where there is a w_hr.
 
@@ -50,13 +51,13 @@ def run_direction(
     """
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     if w_hr is not None or torch._C._is_any_autocast_enabled():
-        return _run_projected(cell, x, weights, h0, c0, batch, batch_sizes, reverse, tokens)
+        return _run_projected(cell, x, weights, h0, c0, batch, batch_sizes, reverse, tokens, resets)
     from_zeros = h0 is None
     if h0 is None:
         h0 = x.new_zeros(batch, w_hh.shape[1])
     if c0 is None and cell == "lstm":
         c0 = x.new_zeros(batch, w_hh.shape[1])
-    if batch_sizes is None and tokens is None and not torch.compiler.is_compiling() and x.shape[0] == batch:
+    if batch_sizes is None and tokens is None and resets is None and not torch.compiler.is_compiling() and x.shape[0] == batch:
         # vmap would run torch's steps one by one.
         if (
             cell in _TORCH_STEPS
@@ -75,7 +76,7 @@ def run_direction(
     if tokens is not None:
         table = F.linear(x, w_ih, bias)
         return ops.recurrence(cell, table, h0, c0, w_hh, b_hn, batch_sizes, reverse, tokens=tokens)
-    return ops.recurrence(cell, x, h0, c0, w_hh, b_hn, batch_sizes, reverse, w_ih=w_ih, bias=bias)
+    return ops.recurrence(cell, x, h0, c0, w_hh, b_hn, batch_sizes, reverse, w_ih=w_ih, bias=bias, resets=resets)
 
 
 def _run_projected(
@@ -88,6 +89,7 @@ def _run_projected(
     batch_sizes: list[int] | None,
     reverse: bool,
     tokens: Tensor | None,
+    resets: ops.Resets | None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The same in separate operations: for a w_hr, and under autocast, which mixes dtypes."""
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
@@ -109,11 +111,14 @@ def _run_projected(
     if c0 is None and cell == "lstm":
         c0 = w_hh.new_zeros(batch, w_hh.shape[1])
     if xproj.dtype == h0.dtype == dtype:
-        y, h, c = ops.recurrence(cell, xproj, h0, c0, w_hh, b_hn, batch_sizes, reverse)
+        y, h, c = ops.recurrence(cell, xproj, h0, c0, w_hh, b_hn, batch_sizes, reverse, resets=resets)
     else:
         xproj, h0, c0 = xproj.to(dtype), h0.to(dtype), None if c0 is None else c0.to(dtype)
+        if resets is not None:
+            cells = None if resets.c is None else resets.c.to(dtype)
+            resets = ops.Resets(resets.flags, resets.h.to(dtype), cells)
         with torch.autocast(x.device.type, enabled=False):
-            y, h, c = ops.recurrence(cell, xproj, h0, c0, w_hh, b_hn, batch_sizes, reverse)
+            y, h, c = ops.recurrence(cell, xproj, h0, c0, w_hh, b_hn, batch_sizes, reverse, resets=resets)
     if w_hr is not None:
         y, h = F.linear(y, w_hr), F.linear(h, w_hr)
     if y.dtype != narrow:

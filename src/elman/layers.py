@@ -18,13 +18,76 @@ from torch.nn.utils.rnn import PackedSequence
 
 from elman import ops
 from elman.cells import GRUCell, LSTMCell, RNNCell, Weights, run_direction
+from elman.data import ElmanError
+from elman.layout import Layout, Lengths
+from elman.options import check_init, initialise
+from elman.sequences import Direction, Outcome, Part, Sequenced
+from elman.steps import KINDS, Kind
 from elman.stream import LayerStream
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
 
-class _Layers(nn.RNNBase):
-    """What RNN, GRU and LSTM share: everything but the cell's name and the shape of its state."""
+class _Layers(nn.RNNBase, Sequenced):
+    """What RNN, GRU and LSTM share: everything but the cell's name and the shape of its state.
+
+    Beyond torch.nn's arguments: the options of `options.Options`; init, forget_bias and chrono, as
+    `options.initialise` explains them.
+    """
+
+    def _begin(
+        self,
+        init: str = "torch",
+        forget_bias: float | None = None,
+        chrono: int | None = None,
+        **options: Any,
+    ) -> None:
+        """After torch.nn's constructor: the options, their parameters, the first weights."""
+        keep, _ = self._keeping_gates
+        check_init(init, forget_bias, chrono, keep is not None, type(self).__name__)
+        self._set_options(**options)
+        if self.proj_size and (self.layer_norm or self.zoneout or self.recurrent_dropout or self.learn_initial_state):
+            raise ValueError("proj_size goes with none of layer_norm, zoneout, recurrent_dropout, learn_initial_state")
+        if (init, forget_bias, chrono) != self._beginnings:
+            self._beginnings = (init, forget_bias, chrono)
+        self._add_parameters()
+        self._initialise()
+
+    _beginnings: tuple[str, float | None, int | None] = ("torch", None, None)
+    _keeping_gates: tuple[int | None, int | None] = (None, None)
+    """The gate that is open where the state is kept, and the one that is then shut, if they are two."""
+
+    def _add_parameters(self) -> None:
+        like = self.weight_ih_l0
+        directions = ["", "_reverse"] if self.bidirectional else [""]
+        sizes = {"norm_ih": len(like), "norm_hh": len(like)}
+        if self.mode == "LSTM":
+            sizes |= {"norm_c": self.hidden_size, "norm_c_bias": self.hidden_size}
+        for layer in range(self.num_layers if self.layer_norm else 0):
+            for suffix in directions:
+                for name, size in sizes.items():
+                    parameter = nn.Parameter(like.new_empty(size))
+                    self.register_parameter(f"{name}_l{layer}{suffix}", parameter)
+        for name in self._kind().states if self.learn_initial_state else ():
+            shape = (self.num_layers * len(directions), self.hidden_size)
+            self.register_parameter(f"initial_{name}", nn.Parameter(like.new_empty(shape)))
+
+    def _initialise(self) -> None:
+        for name, parameter in self.named_parameters(recurse=False):
+            if name.startswith(("norm", "initial")):
+                nn.init.constant_(parameter, 1.0 if name.startswith("norm") and "bias" not in name else 0.0)
+        init, forget_bias, chrono = self._beginnings
+        gates = len(self.weight_ih_l0) // self.hidden_size if self.hidden_size else 0
+        if gates and (init != "torch" or forget_bias is not None or chrono is not None):
+            initialise(self.named_parameters(), gates, init, *self._keeping_gates, forget_bias, chrono)
+
+    def reset_parameters(self) -> None:
+        """torch.nn's, then what the options ask for."""
+        super().reset_parameters()
+        self._initialise()
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + self._options_repr()
 
     # RNNBase keeps a list of its weights, which goes stale when one is replaced: ours is made when asked for.
     @property
@@ -35,14 +98,28 @@ class _Layers(nn.RNNBase):
     def _flat_weights(self, value: object) -> None:
         pass
 
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    def forward(
+        self, input: Any, hx: Any = None, *, lengths: Lengths = None, reset: Any = None, return_trace: bool = False
+    ) -> Any:
         """Run the layers over whole sequences.
 
         input (T, B, I), or (B, T, I) with batch_first, or (T, I), or a PackedSequence. hx, the initial state,
-        zeros when None: h (L*D, B, P); for LSTM (h, c) with c (L*D, B, H); without B when the input has none.
-        Returns the output (T, B, D*P), laid out like the input, and the final state, shaped like hx.
-        Raises ValueError for a wrong dtype or number of input dimensions, RuntimeError for wrong sizes.
+        zeros (or what was learned) when None: h (L*D, B, P); for LSTM (h, c) with c (L*D, B, H); without B when the
+        input has none.
+        lengths: of each sequence, B whole numbers from 0 to T, in any order. The output is 0 past a sequence's end,
+        the state is the one at its end, and the backward direction starts there: what a PackedSequence gives.
+        reset: torch.bool, laid out like the input without its features: where True, a sequence begins anew at that
+        step, and no gradient passes; the backward direction begins anew one step before. The initial state given
+        with hx is for the first step alone: after a reset it is zeros, or what was learned.
+        Returns the output (T, B, D*P), laid out like the input, and the final state, shaped like hx; with
+        return_trace also a dict of every layer's states and gates at every step, laid out like the output and
+        differentiable: "hidden_l0", for LSTM "cell_l0", "input_gate_l0", "forget_gate_l0", "candidate_l0",
+        "output_gate_l0", for GRU "reset_gate_l0", "update_gate_l0", "candidate_l0", and with "_reverse" behind them.
+        Raises ValueError for a wrong dtype or number of input dimensions, RuntimeError for wrong sizes; TypeError or
+        ValueError for lengths or reset that are none.
         """
+        if lengths is not None or reset is not None or return_trace or self._has_options():
+            return self._forward_beyond(input, hx, lengths, reset, return_trace)
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
         dims = input.dim()
@@ -69,6 +146,66 @@ class _Layers(nn.RNNBase):
             return y, self._join_state(h.squeeze(1), None if c is None else c.squeeze(1))
         y = y.view(steps, batch, y.shape[1])
         return y.transpose(0, 1) if self.batch_first else y, self._join_state(h, c)
+
+    def _forward_beyond(self, input: Any, hx: Any, lengths: Lengths, reset: Any, return_trace: bool) -> Any:
+        if self.proj_size and (return_trace or reset is not None or self.checkpoint_every or self.weight_dropout):
+            raise ValueError("proj_size goes with none of reset, return_trace, checkpoint_every, weight_dropout")
+        h0, c0 = self._split_state(hx)
+        given = None if h0 is None else [h0] if c0 is None else [h0, c0]
+        y, states, trace = self._forward_general(input, given, lengths, reset, return_trace)
+        state = self._join_state(states[0], states[1] if len(states) > 1 else None)
+        return (y, state, trace) if return_trace else (y, state)
+
+    def _check_input(self, x: Any, layout: Layout, states: Any) -> None:
+        h0, c0 = (*(states or ()), None, None)[:2]
+        data = x.data if isinstance(x, PackedSequence) else x
+        if not isinstance(x, PackedSequence):
+            self._check_state_dims(x.dim(), h0, c0)
+            _check_steps(x.shape[1] if self.batch_first and x.dim() == 3 else x.shape[0])
+        if data.dim() == 2 and h0 is not None and not isinstance(x, PackedSequence):
+            h0, c0 = h0.unsqueeze(1), None if c0 is None else c0.unsqueeze(1)
+        self._check(data, layout.batch, h0, c0, self._weights()[0].w_ih)
+
+    def _kind(self) -> Kind:
+        return KINDS[self.mode.lower()]
+
+    def _direction(self, layer: int, suffix: str) -> Direction:
+        def there(name: str) -> Any:
+            return getattr(self, f"{name}_l{layer}{suffix}", None)
+
+        w_hh, b_hh = there("weight_hh"), there("bias_hh")
+        kind = self._kind()
+        sizes = [columns * self.hidden_size for columns in kind.products]
+        biases = [None] * len(sizes) if b_hh is None else b_hh.split(sizes)
+        products = list(zip(w_hh.split(sizes), biases, strict=True))
+        parameters = [there(name) for name in kind.parameters]
+        return Direction(
+            there("weight_ih"), there("bias_ih"), products, parameters, there("norm_ih"), there("norm_hh")
+        )  # fmt: skip
+
+    def _plain_run(self, layer: int, suffix: str, w_hh: Tensor | None) -> Any:
+        k = 2 * layer + (suffix != "") if self.bidirectional else layer
+        weights = self._weights()[k]
+        weights = weights if w_hh is None else weights._replace(w_hh=w_hh)
+        cell = self.mode.lower()
+
+        def run(part: Part) -> Outcome:
+            h0, c0 = (*part.initial, None)[:2]
+            resets = None
+            if part.flags is not None:
+                resets = ops.Resets(part.flags, *(*part.after_reset, None)[:2])  # type: ignore[arg-type]
+            y, h, c = run_direction(
+                cell, part.x, weights, h0, c0, len(part.initial[0]), part.sizes, suffix != "", resets=resets
+            )
+            return Outcome(y, [h] if c is None else [h, c], {})
+
+        return run
+
+    def _beginning(self, like: Tensor) -> list[Tensor]:
+        found = super()._beginning(like)
+        if self.proj_size:
+            found[0] = like.new_zeros(len(found[0]), self.proj_size)
+        return found
 
     def _one_step_result(self, h: Tensor, c: Tensor | None, dims: int) -> Any:
         """Of the new state (1, B, H): output and state, which share no memory."""
@@ -106,6 +243,10 @@ class _Layers(nn.RNNBase):
         """
         if tokens.dim() != 2:
             raise ValueError(f"tokens must be (T, B), got {tokens.dim()} dimensions")
+        if self._has_options():
+            embedded = F.embedding(tokens, embedding)
+            y, state = self(embedded.transpose(0, 1) if self.batch_first else embedded, state)
+            return y.transpose(0, 1) if self.batch_first else y, state
         steps, batch = tokens.shape
         _check_steps(steps)
         h0, c0 = self._split_state(state)
@@ -122,8 +263,11 @@ class _Layers(nn.RNNBase):
         """These layers as they are now, to be fed step by step at inference: weights are copied.
 
         One stream, or `batch` of them at once. weights: "float32" or "bfloat16", half the memory, as `LayerStream`
-        explains. Raises ElmanError for both directions or proj_size.
+        explains. Raises ElmanError for both directions, proj_size, or options that change what is computed.
         """
+        changed = [n for n in ("layer_norm", "zoneout", "residual", "learn_initial_state") if getattr(self, n)]
+        if changed or not getattr(self, "reset_after", True):
+            raise ElmanError(f"a stream has no {changed[0] if changed else 'reset_after=False'} yet: only plain layers")
         tensors = {
             name: getattr(self, name) for name in self._flat_weights_names if getattr(self, name) is not None
         }
@@ -297,8 +441,12 @@ class RNN(_Layers):
         dtype: torch.dtype | None = None,
         *,
         proj_size: int | None = None,
+        **beyond: Any,
     ) -> None:
-        """Arguments of `torch.nn.RNN`. Raises ValueError or TypeError as it does."""
+        """Arguments of `torch.nn.RNN`; beyond them, `options.Options` and init.
+
+        Raises ValueError or TypeError as torch.nn does, or naming the option and its value.
+        """
         _refuse_projection(proj_size)
         if nonlinearity not in ("tanh", "relu", "sigmoid"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}': use 'tanh', 'relu' or 'sigmoid'.")
@@ -316,6 +464,7 @@ class RNN(_Layers):
         )
         self.nonlinearity = nonlinearity
         self.mode = f"RNN_{nonlinearity.upper()}"
+        self._begin(**beyond)
 
 
 class GRU(_Layers):
@@ -334,8 +483,14 @@ class GRU(_Layers):
         dtype: torch.dtype | None = None,
         *,
         proj_size: int | None = None,
+        reset_after: bool = True,
+        **beyond: Any,
     ) -> None:
-        """Arguments of `torch.nn.GRU`. Raises ValueError or TypeError as it does."""
+        """Arguments of `torch.nn.GRU`; beyond them, `options.Options`, init, chrono (of the update gate), and
+        reset_after: False for the equation as first published, n = tanh(W_in x + b_in + W_hn (r * h) + b_hn).
+
+        Raises ValueError or TypeError as torch.nn does, or naming the option and its value.
+        """
         _refuse_projection(proj_size)
         super().__init__(
             "GRU",
@@ -349,6 +504,23 @@ class GRU(_Layers):
             device=device,
             dtype=dtype,
         )
+        if not isinstance(reset_after, bool):
+            raise TypeError(f"reset_after must be True or False, got {reset_after!r}")
+        if not reset_after:
+            self.reset_after = False
+        self._begin(**beyond)
+
+    reset_after = True
+    _keeping_gates = (1, None)
+
+    def _kind(self) -> Kind:
+        return KINDS["gru" if self.reset_after else "gru_reset_before"]
+
+    def _has_options(self) -> bool:
+        return not self.reset_after or super()._has_options()
+
+    def _plain_run(self, layer: int, suffix: str, w_hh: Tensor | None) -> Any:
+        return super()._plain_run(layer, suffix, w_hh) if self.reset_after else None
 
 
 class LSTM(_Layers):
@@ -369,8 +541,12 @@ class LSTM(_Layers):
         proj_size: int = 0,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        **beyond: Any,
     ) -> None:
-        """Arguments of `torch.nn.LSTM`. Raises ValueError or TypeError as it does."""
+        """Arguments of `torch.nn.LSTM`; beyond them, `options.Options`, init, forget_bias and chrono.
+
+        Raises ValueError or TypeError as torch.nn does, or naming the option and its value.
+        """
         super().__init__(
             "LSTM",
             input_size,
@@ -384,6 +560,12 @@ class LSTM(_Layers):
             device,
             dtype,
         )
+        self._begin(**beyond)
+
+    _keeping_gates = (1, 0)
+
+    def _kind(self) -> Kind:
+        return KINDS["lstm_layer_norm" if self.layer_norm else "lstm"]
 
     # What subclasses written for torch.nn.LSTM call.
     get_expected_cell_size = nn.LSTM.get_expected_cell_size

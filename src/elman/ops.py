@@ -61,12 +61,20 @@ class Source(NamedTuple):
 
     def pointers(self) -> tuple[int, int, int, int, int, int, int]:
         """input_size, x, w_ih, bias, tokens, table and projected, as the native forward takes them."""
-        x, w_ih, bias, tokens = (_pointer(t) for t in self)
+        x, w_ih, bias, tokens = (pointer(t) for t in self)
         if self.tokens is not None:
             return 0, 0, 0, 0, tokens, x, 0
         if self.w_ih is None:
             return 0, 0, 0, 0, 0, 0, x
         return self.x.shape[1], x, w_ih, bias, 0, 0, 0
+
+
+class Resets(NamedTuple):
+    """Where rows are set anew before their step, and to what."""
+
+    flags: Tensor  # (N,) uint8: 0 or 1
+    h: Tensor  # (B, H)
+    c: Tensor | None  # (B, H), LSTM
 
 
 def recurrence(
@@ -82,6 +90,7 @@ def recurrence(
     w_ih: Tensor | None = None,
     bias: Tensor | None = None,
     tokens: Tensor | None = None,
+    resets: Resets | None = None,
 ) -> State:
     """`reference.recurrence`, by the native kernels where they apply: same shapes and results.
 
@@ -90,9 +99,12 @@ def recurrence(
     its gradient is ever kept whole.
     """
     source = Source(x, w_ih, bias, tokens)
-    inputs = (*source, h0, c0, w_hh, b_hn)
-    if not _has_kernel(x, (w_ih, bias, h0, c0, w_hh, b_hn)) or _transformed():
-        return reference.recurrence(cell, source.project(), h0, c0, w_hh, b_hn, batch_sizes, reverse)
+    flags, h_reset, c_reset = resets or (None, None, None)
+    inputs = (*source, h0, c0, w_hh, b_hn, flags, h_reset, c_reset)
+    if not has_kernel(x, (w_ih, bias, h0, c0, w_hh, b_hn, h_reset, c_reset)) or transformed():
+        return reference.recurrence(
+            cell, source.project(), *inputs[4:8], batch_sizes, reverse, flags, h_reset, c_reset
+        )
     if torch.compiler.is_compiling():
         y, h_n, c_n, *_ = torch.ops.elman.recurrence(
             cell, source.project(), *inputs[4:], batch_sizes, reverse
@@ -100,7 +112,7 @@ def recurrence(
     elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
         y, h_n, c_n = _Recurrence.apply(cell, batch_sizes, reverse, *inputs)  # type: ignore[no-untyped-call]
     else:
-        y, h_n, c_n, *_ = _forward(cell, source, *inputs[4:], batch_sizes, reverse, train=False)
+        y, h_n, c_n, *_ = _forward(cell, source, *inputs[4:8], resets, batch_sizes, reverse, train=False)
     return y, h_n, c_n if cell == "lstm" else None
 
 
@@ -116,11 +128,11 @@ def one_step(
     """
     batch, inputs = x.shape[-2:]
     given = (*weights, h0, c0)
-    if batch > MOST_ROWS or torch.is_grad_enabled() or not _has_kernel(x, given):
+    if batch > MOST_ROWS or torch.is_grad_enabled() or not has_kernel(x, given):
         return None
     if not (x.is_contiguous() and all(t is None or t.is_contiguous() for t in given)):
         return None
-    if torch.compiler.is_compiling() or _transformed() or torch._C._is_any_autocast_enabled():
+    if torch.compiler.is_compiling() or transformed() or torch._C._is_any_autocast_enabled():
         return None
     w_ih, w_hh, b_ih, b_hh = weights
     assert w_hh is not None
@@ -129,7 +141,7 @@ def one_step(
     c = None if cell != "lstm" else torch.zeros_like(h) if c0 is None else c0.clone()
     _native.one_step(
         _CELLS[cell], x.dtype == torch.float64, batch, inputs, hidden, torch.get_num_threads(), x.data_ptr(),
-        _pointer(w_ih), _pointer(b_ih), w_hh.data_ptr(), _pointer(b_hh), _pointer(h0), h.data_ptr(), _pointer(c),
+        pointer(w_ih), pointer(b_ih), w_hh.data_ptr(), pointer(b_hh), pointer(h0), h.data_ptr(), pointer(c),
     )  # fmt: skip
     return h, c
 
@@ -140,7 +152,7 @@ def step(cell: str, x: Tensor, u: Tensor, h0: Tensor, c0: Tensor | None) -> tupl
     With both products given, autograd's own linear differentiates them, and nothing is left here but the gates.
     """
     inputs = (x, u, h0, c0)
-    if not _has_kernel(x, inputs[1:]) or torch.compiler.is_compiling() or _transformed():
+    if not has_kernel(x, inputs[1:]) or torch.compiler.is_compiling() or transformed():
         return reference.step(cell, *inputs)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
         h, c = _Step.apply(cell, *inputs)  # type: ignore[no-untyped-call]
@@ -149,19 +161,19 @@ def step(cell: str, x: Tensor, u: Tensor, h0: Tensor, c0: Tensor | None) -> tupl
     return h, c
 
 
-def _has_kernel(x: Tensor, others: Sequence[Tensor | None]) -> bool:
+def has_kernel(x: Tensor, others: Sequence[Tensor | None]) -> bool:
     dtype = x.dtype
     if dtype not in _DTYPES or not x.is_cpu or x.numel() == 0:
         return False
     return all(t is None or (t.dtype == dtype and t.is_cpu) for t in others)
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Inside `torch.func` transforms or forward-mode differentiation, which see through tensors, not pointers."""
     return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
 
 
-def _pointer(t: Tensor | None) -> int:
+def pointer(t: Tensor | None) -> int:
     return 0 if t is None else t.data_ptr()
 
 
@@ -176,7 +188,7 @@ def _linear(x: Tensor, w: Tensor, bias: Tensor | None = None, transposed: bool =
     y = x.new_empty(len(x), outputs)
     _native.linear(
         x.dtype == torch.float64, len(x), inputs, outputs, transposed, torch.get_num_threads(), x.data_ptr(),
-        w.data_ptr(), _pointer(bias), y.data_ptr(),
+        w.data_ptr(), pointer(bias), y.data_ptr(),
     )  # fmt: skip
     return y
 
@@ -190,7 +202,7 @@ def _last_rows(batch_sizes: list[int], reverse: bool) -> Tensor:
     return (sizes.cumsum(0) - sizes)[lengths - 1] + torch.arange(batch_sizes[0])
 
 
-def _final(y: Tensor, batch: int, batch_sizes: list[int] | None, reverse: bool) -> Tensor:
+def final(y: Tensor, batch: int, batch_sizes: list[int] | None, reverse: bool) -> Tensor:
     if batch_sizes is not None:
         return y.index_select(0, _last_rows(batch_sizes, reverse))
     return (y[:batch] if reverse else y[-batch:]).clone()
@@ -234,6 +246,7 @@ class _Pool:
 
 
 _pool = _Pool()
+pooled = _pool.empty
 
 
 def _forward(
@@ -243,28 +256,38 @@ def _forward(
     c0: Tensor | None,
     w_hh: Tensor,
     b_hn: Tensor | None,
+    resets: Resets | None,
     batch_sizes: list[int] | None,
     reverse: bool,
     train: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """y, h_n, c_n, and what backward needs: c (N, H), gates (N, G*H), hidden_n (N, H). Absent ones are empty."""
-    source, h, c_first = source.checked(), h0.contiguous(), _contiguous(c0)
-    w, b = w_hh.contiguous(), _contiguous(b_hn)
-    rows, (batch, hidden) = source.rows, h.shape
+    source, w, b = source.checked(), w_hh.contiguous(), _contiguous(b_hn)
+    rows, (batch, hidden) = source.rows, h0.shape
+    h, c_first = _with_resets(h0, c0, resets)
     steps = rows // batch if batch_sizes is None else len(batch_sizes)
-    product = F.linear(h, w) if steps == 1 else None
+    single = steps == 1 and resets is None
+    product = F.linear(h, w) if single else None
     columns = _GATES[cell] * hidden
-    y = _pool.empty(h, rows, hidden) if train else h.new_empty(rows, hidden)
-    c = h.new_empty(0) if c_first is None else _pool.empty(h, rows, hidden) if train else c_first.clone()
-    gates = _pool.empty(h, rows, columns) if train and columns > hidden else h.new_empty(0)
-    hidden_n = _pool.empty(h, rows, hidden) if train and cell == "gru" else h.new_empty(0)
+    y = pooled(h, rows, hidden) if train else h.new_empty(rows, hidden)
+    c = h.new_empty(0) if c_first is None else pooled(h, rows, hidden) if train else c_first[:batch].clone()
+    gates = pooled(h, rows, columns) if train and columns > hidden else h.new_empty(0)
+    hidden_n = pooled(h, rows, hidden) if train and cell == "gru" else h.new_empty(0)
     _native.forward(
         _CELLS[cell], h.dtype == torch.float64, steps, batch, hidden, batch_sizes or (), reverse,
-        torch.get_num_threads(), *source.pointers(), 0 if steps == 1 else w.data_ptr(), _pointer(product), _pointer(b),
-        h.data_ptr(), _pointer(c_first), y.data_ptr(), c.data_ptr(), gates.data_ptr(), hidden_n.data_ptr(),
+        torch.get_num_threads(), pointer(resets and resets.flags), *source.pointers(), 0 if single else w.data_ptr(),
+        pointer(product), pointer(b),
+        h.data_ptr(), pointer(c_first), y.data_ptr(), c.data_ptr(), gates.data_ptr(), hidden_n.data_ptr(),
     )  # fmt: skip
-    c_n = h.new_empty(0) if c_first is None else _final(c, batch, batch_sizes, reverse) if train else c
-    return y, _final(y, batch, batch_sizes, reverse), c_n, c, gates, hidden_n
+    c_n = h.new_empty(0) if c_first is None else final(c, batch, batch_sizes, reverse) if train else c
+    return y, final(y, batch, batch_sizes, reverse), c_n, c, gates, hidden_n
+
+
+def _with_resets(h0: Tensor, c0: Tensor | None, resets: Resets | None) -> tuple[Tensor, Tensor | None]:
+    """Initial states (B, H), or with resets (2B, H): behind them, the states that resets set."""
+    if resets is None:
+        return h0.contiguous(), _contiguous(c0)
+    return torch.cat((h0, resets.h)), None if c0 is None or resets.c is None else torch.cat((c0, resets.c))
 
 
 class Gradients(NamedTuple):
@@ -277,6 +300,8 @@ class Gradients(NamedTuple):
     b_hn: Tensor | None
     w_ih: Tensor | None
     bias: Tensor | None
+    h_reset: Tensor | None
+    c_reset: Tensor | None
 
 
 def _backward(
@@ -293,40 +318,51 @@ def _backward(
     dc_n: Tensor | None,
     batch_sizes: list[int] | None,
     reverse: bool,
+    resets: Resets | None = None,
     dgates: Tensor | None = None,
     x: Tensor | None = None,
 ) -> Gradients:
     """Fills `dgates` where given. w_ih and bias have gradients where x (N, I) is given."""
     batch, hidden = h0.shape
     steps = len(y) // batch if batch_sizes is None else len(batch_sizes)
-    h, c_first, w, x = h0.contiguous(), _contiguous(c0), w_hh.contiguous(), _contiguous(x)
+    single = steps == 1 and resets is None
+    (h, c_first), w, x = _with_resets(h0, c0, resets), w_hh.contiguous(), _contiguous(x)
     columns = _GATES[cell] * hidden
     if dgates is None:
         dgates = y.new_empty(len(y), columns)
     if dy is not None and not dy.is_contiguous():
         # A one-gate cell reads a row of dy just before it writes that row of dgates: the copy needs no memory.
         dy = dgates.copy_(dy) if columns == hidden else dy.contiguous()
-    dhidden_n = _pool.empty(y, *y.shape) if cell == "gru" else None
-    dh = _zeros_or_copy(h, dh_n)
-    dc = None if c0 is None else _zeros_or_copy(h, dc_n)
+    dhidden_n = pooled(y, *y.shape) if cell == "gru" else None
+    dh = _carried(h0, dh_n, resets)
+    dc = None if c0 is None else _carried(h0, dc_n, resets)
     dw, db_hn = torch.empty_like(w), None if dhidden_n is None else y.new_empty(hidden)
     dw_ih, dbias = (None, None) if x is None else (y.new_empty(columns, x.shape[1]), y.new_empty(columns))
     _native.backward(
         _CELLS[cell], y.dtype == torch.float64, steps, batch, hidden, batch_sizes or (), reverse,
-        torch.get_num_threads(), 0 if x is None else x.shape[1], 0 if steps == 1 else w.data_ptr(), y.data_ptr(),
-        c.data_ptr(), gates.data_ptr(), hidden_n.data_ptr(), h.data_ptr(), _pointer(c_first), _pointer(dy),
-        dgates.data_ptr(), _pointer(dhidden_n), dh.data_ptr(), _pointer(dc), _pointer(x), _pointer(dw_ih),
-        _pointer(dbias), dw.data_ptr(), _pointer(db_hn),
+        torch.get_num_threads(), pointer(resets and resets.flags), 0 if x is None else x.shape[1],
+        0 if single else w.data_ptr(), y.data_ptr(), c.data_ptr(), gates.data_ptr(), hidden_n.data_ptr(), h.data_ptr(), pointer(c_first), pointer(dy),
+        dgates.data_ptr(), pointer(dhidden_n), dh.data_ptr(), pointer(dc), pointer(x), pointer(dw_ih),
+        pointer(dbias), dw.data_ptr(), pointer(db_hn),
     )  # fmt: skip
-    if steps == 1:
+    if single:
         if dhidden_n is None:
             dh.addmm_(dgates, w)
         else:
             dh.addmm_(dgates[:, : 2 * hidden], w[: 2 * hidden]).addmm_(dhidden_n, w[2 * hidden :])
-    return Gradients(dgates, dh, dc, dw, db_hn, dw_ih, dbias)
+    if resets is None:
+        return Gradients(dgates, dh, dc, dw, db_hn, dw_ih, dbias, None, None)
+    (dh, dh_reset), (dc, dc_reset) = dh.chunk(2), (None, None) if dc is None else dc.chunk(2)
+    return Gradients(dgates, dh, dc, dw, db_hn, dw_ih, dbias, dh_reset, dc_reset)
 
 
-def _zeros_or_copy(like: Tensor, t: Tensor | None) -> Tensor:
+def _carried(like: Tensor, gradient: Tensor | None, resets: Resets | None) -> Tensor:
+    """What backward starts from (B, H), and with resets zeros (B, H) to collect the gradient of what they set."""
+    found = zeros_or_copy(like, gradient)
+    return found if resets is None else torch.cat((found, torch.zeros_like(found)))
+
+
+def zeros_or_copy(like: Tensor, t: Tensor | None) -> Tensor:
     return torch.zeros_like(like) if t is None else t.clone(memory_format=torch.contiguous_format)
 
 
@@ -335,11 +371,12 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, cell: str, batch_sizes: list[int] | None, reverse: bool, *inputs: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        x, w_ih, bias, tokens, h0, c0, w_hh, b_hn = inputs
+        x, w_ih, bias, tokens, h0, c0, w_hh, b_hn, *resets = inputs
         source = Source(cast(Tensor, x), w_ih, bias, tokens)
         outputs = _forward(
-            cell, source, cast(Tensor, h0), c0, cast(Tensor, w_hh), b_hn, batch_sizes, reverse, train=True
-        )
+            cell, source, cast(Tensor, h0), c0, cast(Tensor, w_hh), b_hn, _resets(*resets), batch_sizes, reverse,
+            train=True,
+        )  # fmt: skip
         ctx.cell, ctx.batch_sizes, ctx.reverse = cell, batch_sizes, reverse
         ctx.save_for_backward(*inputs, outputs[0], *outputs[3:])
         ctx.set_materialize_grads(False)
@@ -348,13 +385,13 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> tuple[Any, ...]:
         saved = ctx.saved_tensors
-        source, (h0, c0, w_hh, b_hn, y, c, gates, hidden_n) = Source(*saved[:4]), saved[4:]
+        source, (h0, c0, w_hh, b_hn, *resets, y, c, gates, hidden_n) = Source(*saved[:4]), saved[4:]
         if ctx.cell != "lstm":
             dc_n = None
         if torch.is_grad_enabled():
-            return None, None, None, *_differentiable_gradients(ctx, saved[:8], (dy, dh_n, dc_n))
+            return None, None, None, *_differentiable_gradients(ctx, saved[:11], (dy, dh_n, dc_n))
         projects = source.tokens is not None or source.w_ih is not None
-        space = _pool.empty(y, len(y), _GATES[ctx.cell] * y.shape[1]) if projects else None
+        space = pooled(y, len(y), _GATES[ctx.cell] * y.shape[1]) if projects else None
         x = source.x if source.w_ih is not None and any(ctx.needs_input_grad[4:6]) else None
         found = _backward(
             ctx.cell,
@@ -370,13 +407,18 @@ class _Recurrence(torch.autograd.Function):
             dc_n,
             ctx.batch_sizes,
             ctx.reverse,
+            _resets(*resets),
             space,
             x,
         )
         dx = _input_gradient(source, found.dgates) if ctx.needs_input_grad[3] else None
         bias = found.bias if source.bias is not None else None
         rest = (found.h0, found.c0, found.w_hh, None if b_hn is None else found.b_hn)
-        return None, None, None, dx, found.w_ih, bias, None, *rest
+        return None, None, None, dx, found.w_ih, bias, None, *rest, None, found.h_reset, found.c_reset
+
+
+def _resets(flags: Tensor | None, h: Tensor | None, c: Tensor | None) -> Resets | None:
+    return None if flags is None else Resets(flags, cast(Tensor, h), c)
 
 
 def _input_gradient(source: Source, dgates: Tensor) -> Tensor:
@@ -395,12 +437,14 @@ def _differentiable_gradients(
     ctx: Any, inputs: Sequence[Any], grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """The same gradients through `reference`, so that they can be differentiated again (`create_graph=True`)."""
-    xproj, (h0, c0, w_hh, b_hn) = Source(*inputs[:4]).project(), inputs[4:]
-    outputs = reference.recurrence(ctx.cell, xproj, h0, c0, w_hh, b_hn, ctx.batch_sizes, ctx.reverse)
-    return _differentiable(outputs, inputs, grads)
+    xproj = Source(*inputs[:4]).project()
+    outputs = reference.recurrence(
+        ctx.cell, xproj, *inputs[4:8], ctx.batch_sizes, ctx.reverse, *inputs[8:11]
+    )
+    return differentiable(outputs, inputs, grads)
 
 
-def _differentiable(
+def differentiable(
     outputs: Sequence[Tensor | None], inputs: Sequence[Any], grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     pairs = [(out, g) for out, g in zip(outputs, grads, strict=True) if out is not None and g is not None]
@@ -424,9 +468,9 @@ def _step_forward(
     gates = torch.empty_like(x) if train and _GATES[cell] > 1 else None
     hidden_n = torch.empty_like(h0) if train and cell == "gru" else None
     _native.forward(
-        _CELLS[cell], x.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(),
-        *Source(x).pointers(), 0, u.data_ptr(), 0, h0.data_ptr(), _pointer(c), h.data_ptr(), _pointer(c),
-        _pointer(gates), _pointer(hidden_n),
+        _CELLS[cell], x.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(), 0,
+        *Source(x).pointers(), 0, u.data_ptr(), 0, h0.data_ptr(), pointer(c), h.data_ptr(), pointer(c),
+        pointer(gates), pointer(hidden_n),
     )  # fmt: skip
     return h, c, gates, hidden_n
 
@@ -445,7 +489,7 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, dh: Tensor | None, dc: Tensor | None) -> tuple[Tensor | None, ...]:
         x, u, h0, c0, h, c, gates, hidden_n = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return None, *_differentiable(reference.step(ctx.cell, x, u, h0, c0), (x, u, h0, c0), (dh, dc))
+            return None, *differentiable(reference.step(ctx.cell, x, u, h0, c0), (x, u, h0, c0), (dh, dc))
         h0, c0, dh = h0.contiguous(), _contiguous(c0), _contiguous(dh)
         batch, hidden = h0.shape
         dx, dh0, dhidden_n = torch.empty_like(u), torch.zeros_like(h0), None
@@ -455,9 +499,9 @@ class _Step(torch.autograd.Function):
         if c0 is not None:
             dc0 = torch.zeros_like(c0) if dc is None else dc.clone(memory_format=torch.contiguous_format)
         _native.backward(
-            _CELLS[ctx.cell], h.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(), 0, 0,
-            h.data_ptr(), _pointer(c), _pointer(gates), _pointer(hidden_n), h0.data_ptr(), _pointer(c0),
-            _pointer(dh), dx.data_ptr(), _pointer(dhidden_n), dh0.data_ptr(), _pointer(dc0), 0, 0, 0, 0, 0,
+            _CELLS[ctx.cell], h.dtype == torch.float64, 1, batch, hidden, (), False, torch.get_num_threads(), 0, 0, 0,
+            h.data_ptr(), pointer(c), pointer(gates), pointer(hidden_n), h0.data_ptr(), pointer(c0),
+            pointer(dh), dx.data_ptr(), pointer(dhidden_n), dh0.data_ptr(), pointer(dc0), 0, 0, 0, 0, 0,
         )  # fmt: skip
         if dhidden_n is None:
             return None, dx, dx, None, dc0  # h0 acts through u alone
@@ -466,19 +510,19 @@ class _Step(torch.autograd.Function):
 
 _library: Any = torch.library.Library("elman", "DEF")  # type: ignore[no-untyped-call]
 _library.define(
-    "recurrence(str cell, Tensor xproj, Tensor h0, Tensor? c0, Tensor w_hh, Tensor? b_hn, SymInt[]? batch_sizes, "
-    "bool reverse) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    "recurrence(str cell, Tensor xproj, Tensor h0, Tensor? c0, Tensor w_hh, Tensor? b_hn, Tensor? flags, "
+    "Tensor? h_reset, Tensor? c_reset, SymInt[]? batch_sizes, bool reverse) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _library.define(
     "recurrence_backward(str cell, Tensor h0, Tensor? c0, Tensor w_hh, Tensor y, Tensor c, Tensor gates, "
-    "Tensor hidden_n, Tensor? dy, Tensor? dh_n, Tensor? dc_n, SymInt[]? batch_sizes, bool reverse) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+    "Tensor hidden_n, Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor? flags, Tensor? h_reset, Tensor? c_reset, "
+    "SymInt[]? batch_sizes, bool reverse) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 
 
 def _fake_forward(
     cell: str, xproj: Tensor, h0: Tensor, c0: Tensor | None, w_hh: Tensor, b_hn: Tensor | None,
-    batch_sizes: list[int] | None, reverse: bool,
+    flags: Tensor | None, h_reset: Tensor | None, c_reset: Tensor | None, batch_sizes: list[int] | None, reverse: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     rows = (xproj.shape[0], h0.shape[1])
     lstm = cell == "lstm"
@@ -494,7 +538,8 @@ def _fake_forward(
 
 def _fake_backward(
     cell: str, h0: Tensor, c0: Tensor | None, w_hh: Tensor, y: Tensor, c: Tensor, gates: Tensor, hidden_n: Tensor,
-    dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, batch_sizes: list[int] | None, reverse: bool,
+    dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, flags: Tensor | None, h_reset: Tensor | None,
+    c_reset: Tensor | None, batch_sizes: list[int] | None, reverse: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     hidden = h0.shape[1]
     return (
@@ -503,39 +548,46 @@ def _fake_backward(
         h0.new_empty(h0.shape if cell == "lstm" else 0),
         w_hh.new_empty(w_hh.shape),
         h0.new_empty(hidden if cell == "gru" else 0),
+        h0.new_empty(0 if h_reset is None else h_reset.shape),
+        h0.new_empty(0 if c_reset is None else c_reset.shape),
     )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.cell, ctx.batch_sizes, ctx.reverse = inputs[0], inputs[6], inputs[7]
-    ctx.save_for_backward(*inputs[1:6], output[0], *output[3:])
+    ctx.cell, ctx.batch_sizes, ctx.reverse = inputs[0], inputs[9], inputs[10]
+    ctx.save_for_backward(*inputs[1:9], output[0], *output[3:])
 
 
 def _traced_backward(
     ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, *_: Tensor | None
 ) -> tuple[Any, ...]:
-    _, h0, c0, w_hh, b_hn, *kept = ctx.saved_tensors
+    _, h0, c0, w_hh, b_hn, flags, h_reset, c_reset, *kept = ctx.saved_tensors
     if ctx.cell != "lstm":
         dc_n = None
-    dx, dh, dc, dw, db = torch.ops.elman.recurrence_backward(
-        ctx.cell, h0, c0, w_hh, *kept, dy, dh_n, dc_n, ctx.batch_sizes, ctx.reverse
+    dx, dh, dc, dw, db, dh_reset, dc_reset = torch.ops.elman.recurrence_backward(
+        ctx.cell, h0, c0, w_hh, *kept, dy, dh_n, dc_n, flags, h_reset, c_reset, ctx.batch_sizes, ctx.reverse
     )
-    return None, dx, dh, None if c0 is None else dc, dw, None if b_hn is None else db, None, None
+    of_bias, of_cells = None if b_hn is None else db, None if c0 is None else dc
+    of_resets = None if h_reset is None else dh_reset, None if c_reset is None else dc_reset
+    return None, dx, dh, of_cells, dw, of_bias, None, *of_resets, None, None
 
 
 def _traced_forward(
     cell: str, xproj: Tensor, h0: Tensor, c0: Tensor | None, w_hh: Tensor, b_hn: Tensor | None,
-    batch_sizes: list[int] | None, reverse: bool,
+    flags: Tensor | None, h_reset: Tensor | None, c_reset: Tensor | None, batch_sizes: list[int] | None, reverse: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    return _forward(cell, Source(xproj), h0, c0, w_hh, b_hn, batch_sizes, reverse, train=True)
+    resets = _resets(flags, h_reset, c_reset)
+    return _forward(cell, Source(xproj), h0, c0, w_hh, b_hn, resets, batch_sizes, reverse, train=True)
 
 
 _library.impl("recurrence", _traced_forward, "CPU")
 
 
 def _traced_backward_kernel(*arguments: Any) -> tuple[Tensor, ...]:
-    dgates, *rest = _backward(*arguments)
-    return dgates, *(dgates.new_empty(0) if t is None else t for t in rest[:4])
+    *others, flags, h_reset, c_reset, batch_sizes, reverse = arguments
+    found = _backward(*others, batch_sizes, reverse, _resets(flags, h_reset, c_reset))
+    wanted = (*found[:5], found.h_reset, found.c_reset)
+    return tuple(found.dgates.new_empty(0) if t is None else t for t in wanted)
 
 
 _library.impl("recurrence_backward", _traced_backward_kernel, "CPU")

@@ -8,9 +8,13 @@ Letters: T steps, B sequences, H hidden units, G gates, N rows (T * B, or the su
 In the cells, `x` and `u` are a step's two products, biased: x = W_ih input + b_ih and u = W_hh h + b_hh.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from elman.expression import Graph
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1, "gru": 3, "lstm": 4}
 
@@ -78,6 +82,9 @@ def recurrence(
     b_hn: Tensor | None,
     batch_sizes: list[int] | None,
     reverse: bool,
+    resets: Tensor | None = None,
+    h_reset: Tensor | None = None,
+    c_reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Run `cell` over every step of a batch of sequences.
 
@@ -87,19 +94,123 @@ def recurrence(
     holds batch_sizes[t] rows, never more than the step before. reverse: each sequence is read from its end to
     its start.
 
+    resets (N,) booleans: where True, the row's state is set to h_reset (B, H) and c_reset (B, H) before its step.
+
     Returns y (N, H), each output at its input's row; h_n (B, H) and c_n (B, H) (None unless LSTM), the state
     after each sequence's last processed step.
     """
     h, c = h0, c0
     b_hh = None if b_hn is None else F.pad(b_hn, (2 * len(b_hn), 0))
-    # An empty batch has no rows to count steps by; one empty step gives the empty result.
-    steps = torch.split(xproj, batch_sizes if batch_sizes is not None else len(h0))
+    steps = _steps(batch_sizes, len(xproj), len(h0), reverse)
     y: list[Tensor] = []
-    for x in reversed(steps) if reverse else steps:
+    for rows in steps:
+        x = xproj[rows]
         b = len(x)  # rows b: have ended (forwards) or have not begun (backwards)
+        if resets is not None:
+            assert h_reset is not None
+            h = _reset(h, h_reset, resets[rows])
+            c = None if c is None or c_reset is None else _reset(c, c_reset, resets[rows])
         u = F.linear(h[:b], w_hh, b_hh)
         h_new, c_new = step(cell, x, u, h[:b], None if c is None else c[:b])
         y.append(h_new)
         h = _first_rows(h_new, h)
         c = None if c is None or c_new is None else _first_rows(c_new, c)
     return torch.cat(y[::-1] if reverse else y), h, c
+
+
+def _steps(batch_sizes: list[int] | None, rows: int, batch: int, reverse: bool) -> list[slice]:
+    """Each step's rows of the data, in the order of the recurrence."""
+    # An empty batch has no rows to count steps by; one empty step gives the empty result.
+    sizes = batch_sizes if batch_sizes is not None else [batch] * (rows // batch if batch else 1)
+    found, at = [], 0
+    for size in sizes:
+        found.append(slice(at, at + size))
+        at += size
+    return found[::-1] if reverse else found
+
+
+def _reset(state: Tensor, initial: Tensor, flags: Tensor) -> Tensor:
+    """`state` (B, H), with those of its first rows that are flagged as `initial` has them."""
+    flags = F.pad(flags.bool(), (0, len(state) - len(flags)))
+    return torch.where(flags[:, None], initial, state)
+
+
+_OPERATIONS: dict[str, Callable[..., Tensor]] = {
+    **{op: getattr(torch, op) for op in ("neg", "tanh", "sigmoid", "exp", "expm1", "log", "log1p", "sqrt")},
+    **{op: getattr(torch, op) for op in ("abs", "sign", "relu", "sin", "cos", "erf", "add", "sub", "mul", "div")},
+    "max": torch.maximum,
+    "min": torch.minimum,
+    "less": lambda a, b: (a < b).to(a.dtype),
+    "where": lambda condition, a, b: torch.where(condition != 0, a, b),
+    "mean": lambda a: a.mean(dim=-1, keepdim=True).expand_as(a),
+}
+
+
+Affine = Sequence[tuple[Tensor, Tensor | None]]
+"""A cell's products: weight (G*H, H) and bias (G*H,) or None of each."""
+
+
+def graph_step(graph: Graph, leaves: dict[str, Sequence[Tensor]], weights: Affine) -> list[Tensor]:
+    """One step of a traced cell, node by node: its new states, then its taps, each (B, H).
+
+    leaves: by kind, each (B, H), or (H,) of parameters.
+    """
+    like = leaves["state"][0]
+    values: list[Tensor] = []
+    for node in graph.nodes:
+        arguments = [values[a] for a in node.args]
+        if node.op in leaves:
+            value = leaves[node.op][int(node.value)]
+        elif node.op == "constant":
+            value = torch.full_like(like, node.value)
+        elif node.op == "product":
+            value = F.linear(arguments[0], *weights[int(node.value)])
+        elif node.op == "column":
+            value = arguments[0].unflatten(1, (-1, like.shape[1]))[:, int(node.value)]
+        else:
+            value = _OPERATIONS[node.op](*arguments)
+        values.append(value)
+    return [values[i].expand_as(like) for i in (*graph.states, *graph.taps)]
+
+
+def program(
+    graph: Graph,
+    x: Tensor,
+    initial: Sequence[Tensor],
+    weights: Affine,
+    parameters: Tensor | None = None,
+    masks: Tensor | None = None,
+    noise: Tensor | None = None,
+    batch_sizes: list[int] | None = None,
+    reverse: bool = False,
+    resets: Tensor | None = None,
+    after_reset: Sequence[Tensor] = (),
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """Run a traced cell over every step of a batch of sequences, as `recurrence` does with a built-in one.
+
+    x (N, ·*H) its inputs; initial, each (B, H); parameters (·, H); masks (B, ·*H); noise (N, ·*H); resets (N,) and after_reset, each (B, H), as in `recurrence`.
+    Returns each state at every row (N, H); each state after its sequence's last step (B, H); taps (N, ·*H).
+    """
+    hidden = initial[0].shape[1]
+
+    def columns(t: Tensor | None, rows: slice) -> list[Tensor]:
+        return [] if t is None else list(t[rows].split(hidden, dim=1))
+
+    state = list(initial)
+    found: list[list[Tensor]] = []
+    for rows in _steps(batch_sizes, len(x), len(initial[0]), reverse):
+        if resets is not None:
+            state = [_reset(s, i, resets[rows]) for s, i in zip(state, after_reset, strict=True)]
+        b = rows.stop - rows.start
+        leaves: dict[str, Sequence[Tensor]] = {
+            "x": columns(x, rows),
+            "noise": columns(noise, rows),
+            "mask": columns(masks, slice(b)),
+            "parameter": [] if parameters is None else list(parameters),
+            "state": [s[:b] for s in state],
+        }
+        found.append(graph_step(graph, leaves, weights))
+        state = [_first_rows(new, old) for new, old in zip(found[-1], state, strict=False)]
+    whole = [torch.cat(step) for step in zip(*(found[::-1] if reverse else found), strict=True)]
+    states, taps = whole[: len(initial)], whole[len(initial) :]
+    return states, state, torch.cat(taps, dim=1) if taps else x.new_empty(len(x), 0)
