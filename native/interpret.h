@@ -99,8 +99,9 @@ class Interpreter {
  public:
   static constexpr int W = Simd<T>::W;
 
-  Interpreter(const Program& program, const ProgramCall<T>& call, int64_t most_rows)
-      : program_(program), call_(call), H_(call.shape.hidden), most_rows_(most_rows) {
+  // For rows of at most so many, and their units [unit, last).
+  Interpreter(const Program& program, const ProgramCall<T>& call, int64_t most_rows, int64_t unit, int64_t last)
+      : program_(program), call_(call), H_(call.shape.hidden), unit_(unit), last_(last), most_rows_(most_rows) {
     units_ = program.whole_rows || H_ <= 2 * kTileUnits ? H_ : kTileUnits;
     padded_ = (units_ + W - 1) / W * W;
     rows_ = std::max<int64_t>(1, kTileNumbers / padded_);
@@ -127,9 +128,9 @@ class Interpreter {
       const Segment& segment = program_.segment[s];
       if (segment.left >= 0) multiply(segment, end - row);
       for (int64_t r = 0; r < end - row; r += rows_)
-        for (int64_t u = 0; u < H_; u += units_)
+        for (int64_t u = unit_; u < last_; u += units_)
           for (int i = 0; i < segment.count; ++i)
-            run(segment.instructions[i], r, u, std::min(rows_, end - row - r), std::min(units_, H_ - u));
+            run(segment.instructions[i], r, u, std::min(rows_, end - row - r), std::min(units_, last_ - u));
     }
     if (call_.backward && call_.shape.resets) take_back(at, row, end);
   }
@@ -172,7 +173,7 @@ class Interpreter {
       for (int64_t b = row; b < end; ++b) {
         if (!call_.shape.resets[at + b]) continue;
         T *carried = call_.gradients[s] + b * H_, *to = carried + call_.shape.batch * H_;
-        for (int64_t u = 0; u < H_; ++u) {
+        for (int64_t u = unit_; u < last_; ++u) {
           to[u] += carried[u];
           carried[u] = 0;
         }
@@ -206,7 +207,7 @@ class Interpreter {
 
   const Program& program_;
   const ProgramCall<T>& call_;
-  const int64_t H_;
+  const int64_t H_, unit_, last_;
   int64_t units_, padded_, rows_, most_rows_;  // of a tile; of this thread
   Tile<T> tiles_[kMostArrays];                 // of each array, the first row of the range
   T *registers_, *constants_, *reset_;
@@ -217,17 +218,21 @@ void run_program(const Program& program, const ProgramCall<T>& call) {
   const Shape& shape = call.shape;
   const Chain chain(shape, shape.reverse != call.backward);
   int64_t row_work = 0;
+  bool apart = !program.whole_rows;  // no unit sees another
   for (int i = 0; i < program.segments; ++i) {
     const Segment& s = program.segment[i];
     const int64_t product = s.left < 0 ? 0 : program.array[s.left].columns * program.array[s.out].columns * shape.hidden;
     row_work += (s.count + product) * shape.hidden;
+    apart = apart && s.left < 0;
   }
-  share_rows_of(shape, chain.rows(), row_work, [&](int64_t row, int64_t row_end) {
-    if (row >= row_end) return;
-    Interpreter<T> interpreter(program, call, row_end - row);
+  share_rows_or_units(shape, chain.rows(), row_work, apart, Simd<T>::W, [&](const Share& share) {
+    if (share.row >= share.row_end || share.panel >= share.panel_end) return;
+    const int64_t last = std::min(shape.hidden, share.panel_end * Simd<T>::W), row = share.row;
+    Interpreter<T> interpreter(program, call, share.row_end - row, share.panel * Simd<T>::W, last);
     for (int64_t s = 0; s < shape.steps; ++s) {
       const auto &now = chain[s], &before = call.backward ? chain[s + 1] : chain[s - 1];
-      const int64_t end = std::min(row_end, now.count), going_on = std::clamp(before.count, row, std::max(row, end));
+      const int64_t end = std::min(share.row_end, now.count);
+      const int64_t going_on = std::clamp(before.count, row, std::max(row, end));
       interpreter.step(now.at, row, std::min(going_on, end), before.at);
       interpreter.step(now.at, going_on, end, -1);
     }

@@ -139,16 +139,20 @@ void share_out(const Shape& shape, int64_t rows, int64_t panels, int64_t row_wor
 #endif
 }
 
-// The same where threads share rows alone: body(row, end).
+// Calls body(Share) in each thread, which never meet: they share the rows, or, with few rows and units that are apart
+// (no unit sees another), the units, in panels of so many.
 template <class Body>
-void share_rows_of(const Shape& shape, int64_t rows, int64_t row_work, const Body& body) {
+void share_rows_or_units(const Shape& shape, int64_t rows, int64_t row_work, bool apart, int64_t panel, const Body& body) {
   const int threads = useful_threads(shape, rows, row_work);
-  if (threads == 1 || shape.batch < threads) return body(0, shape.batch);
+  const int64_t panels = (shape.hidden + panel - 1) / panel;
+  const bool units = apart && shape.batch < 4 * threads && panels >= threads;
+  if (threads == 1 || (!units && shape.batch < threads)) return body(Share{0, shape.batch, 0, panels});
 #ifdef _OPENMP
 #pragma omp parallel num_threads(threads)
   {
     const int id = omp_get_thread_num(), count = omp_get_num_threads();
-    body(first_row(shape, rows, id, count), first_row(shape, rows, id + 1, count));
+    body(units ? Share{0, shape.batch, panels * id / count, panels * (id + 1) / count}
+               : Share{first_row(shape, rows, id, count), first_row(shape, rows, id + 1, count), 0, panels});
   }
 #endif
 }

@@ -205,7 +205,7 @@ def _stored(source: io.BytesIO | str, path: str) -> tuple[dict[str, list[Array]]
             file.visititems(visit)
     except ElmanError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # damaged bytes make HDF5 raise nearly any type
         raise _unreadable(path) from error
     return {cell: [arrays[i] for i in sorted(arrays)] for cell, arrays in cells.items()}, names
 

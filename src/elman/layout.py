@@ -104,6 +104,37 @@ class Ragged(Padded):
         return state.squeeze(1) if self.single else state
 
 
+class Masked(Padded):
+    """Padded, with lengths whose values are not known while a graph is traced: every step is computed, and what lies
+    past a sequence's end is left out afterwards."""
+
+    def __init__(self, x: Tensor, batch_first: bool, lengths: Tensor) -> None:
+        super().__init__(x, batch_first)
+        self.lengths = lengths
+        t = torch.arange(self.steps, device=x.device)[:, None]
+        self.there = t < lengths
+        self.turned = torch.where(self.there, lengths - 1 - t, t)  # (T, B): its own inverse
+
+    def rows(self, x: Any) -> Tensor:
+        return self._cut(super().rows(x))
+
+    def output(self, y: Tensor) -> Any:
+        return super().output(self._cut(y))
+
+    def _cut(self, rows: Tensor) -> Tensor:
+        return torch.where(self.there.flatten()[:, None], rows, torch.zeros_like(rows))
+
+    def turn(self, rows: Tensor) -> Tensor:
+        """Rows (N, ·), each sequence from its end to its start."""
+        index = self.turned * self.batch + torch.arange(self.batch, device=rows.device)
+        return rows.index_select(0, index.flatten())
+
+    def last(self, state: Tensor, initial: Tensor) -> Tensor:
+        """Of a state at every step (N, H), the one at each sequence's end (B, H)."""
+        at = (self.lengths - 1).clamp(min=0) * self.batch + torch.arange(self.batch, device=state.device)
+        return torch.where((self.lengths > 0)[:, None], state.index_select(0, at), initial)
+
+
 class Packed(Layout):
     """torch's PackedSequence."""
 
@@ -127,17 +158,37 @@ class Packed(Layout):
         return state if self.restore is None else state.index_select(1, self.restore)
 
 
-def check_lengths(lengths: Lengths, x: Any, steps: int, batch: int) -> list[int] | None:
+def layout_of(x: Any, batch_first: bool, lengths: Lengths) -> Layout:
+    """Of a padded input (2-D or 3-D) or a PackedSequence. Raises TypeError or ValueError for lengths that are none."""
+    if isinstance(x, PackedSequence):
+        if lengths is not None:
+            raise ValueError("lengths: a PackedSequence has its own; give lengths with a padded input alone")
+        return Packed(x)
+    padded = Padded(x, batch_first)
+    if isinstance(lengths, Tensor) and torch.compiler.is_compiling():
+        _check_numbers(lengths, padded.batch)
+        return Masked(x, batch_first, lengths.reshape(-1).to(x.device))
+    found = check_lengths(lengths, padded.steps, padded.batch)
+    if found is None:
+        return padded
+    if torch.compiler.is_compiling():
+        return Masked(x, batch_first, torch.tensor(found, device=x.device))
+    return Ragged(x, batch_first, found)
+
+
+def _check_numbers(lengths: Tensor, batch: int) -> None:
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise TypeError(f"lengths must be whole numbers, got a tensor of {lengths.dtype}")
+    if lengths.dim() > 1 or lengths.numel() != batch:
+        raise ValueError(f"lengths must be one number a sequence, ({batch},), got the shape {tuple(lengths.shape)}")
+
+
+def check_lengths(lengths: Lengths, steps: int, batch: int) -> list[int] | None:
     """Raises TypeError or ValueError, naming the argument and the value. None where every sequence has all T steps."""
     if lengths is None:
         return None
-    if isinstance(x, PackedSequence):
-        raise ValueError("lengths: a PackedSequence has its own; give lengths with a padded input alone")
     if isinstance(lengths, Tensor):
-        if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
-            raise TypeError(f"lengths must be whole numbers, got a tensor of {lengths.dtype}")
-        if lengths.dim() > 1:
-            raise ValueError(f"lengths must be one number a sequence, ({batch},), got the shape {tuple(lengths.shape)}")
+        _check_numbers(lengths, batch)
         found = lengths.reshape(-1).tolist()
     else:
         found = list(lengths) if isinstance(lengths, Sequence) else [lengths]

@@ -95,19 +95,19 @@ def run(
     Of states that are no output (`cell.given`), only the last value may be used.
     """
     w, b = tuple(w for w, _ in weights), tuple(b for _, b in weights)
-    inputs = _Inputs(x, tuple(initial), w, b, parameters, masks, noise, resets, tuple(after_reset))
+    after_reset = () if resets is None else tuple(after_reset)
+    inputs = _Inputs(x, tuple(initial), w, b, parameters, masks, noise, resets, after_reset)
     flat = inputs.flat()
     floats = [t for t in flat[1:] if t is not None and t.is_floating_point()]
     if not ops.has_kernel(x, floats) or ops.transformed():
         return Result(*_reference(cell, inputs, batch_sizes, reverse))
     states = len(initial)
     if torch.compiler.is_compiling():
-        outputs = torch.ops.elman.program(cell.text, cell.given, states, len(w), flat, batch_sizes, reverse)
-        found = list(outputs[: 2 * states + 1])
+        found = _traced(cell, inputs, batch_sizes, reverse)
     elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in flat):
         found = list(_Program.apply(cell, batch_sizes, reverse, states, len(w), *flat))  # type: ignore[no-untyped-call]
     else:
-        found = _forward(cell, inputs, batch_sizes, reverse, train=False)[: 2 * states + 1]
+        found = _forward(cell, inputs, batch_sizes, reverse, train=False)
     return Result(found[:states], found[states : 2 * states], found[2 * states])
 
 
@@ -294,70 +294,90 @@ def _differentiable_gradients(
     return ops.differentiable([*states, *last, taps], inputs.flat(), gradients)
 
 
+# torch's own autograd for operators sees lists of tensors, but none in which some are absent: `there` says which are.
 _library: Any = torch.library.Library("elman", "FRAGMENT")  # type: ignore[no-untyped-call]
+_HOW = "str graph, bool[] given, int states, int products, bool[] there"
+_library.define(f"program({_HOW}, Tensor[] inputs, SymInt[]? batch_sizes, bool reverse) -> Tensor[]")
 _library.define(
-    "program(str graph, bool[] given, int states, int products, Tensor?[] inputs, SymInt[]? batch_sizes, bool reverse) "
-    "-> Tensor[]"
-)
-_library.define(
-    "program_backward(str graph, bool[] given, int states, int products, Tensor?[] inputs, Tensor[] outputs, "
-    "Tensor?[] gradients, SymInt[]? batch_sizes, bool reverse) -> Tensor[]"
+    f"program_backward({_HOW}, Tensor[] inputs, Tensor[] outputs, Tensor?[] gradients, SymInt[]? batch_sizes, "
+    "bool reverse) -> Tensor[]"
 )
 
 
-def _op_forward(
-    graph: str, given: Sequence[bool], states: int, products: int, flat: Sequence[Tensor | None],
-    batch_sizes: list[int] | None, reverse: bool,
-) -> list[Tensor]:  # fmt: skip
-    inputs = _Inputs.of(flat, states, products)
-    return _forward(Cell(graph, tuple(given)), inputs, batch_sizes, reverse, train=True)
+class _How(NamedTuple):
+    """An operator's arguments that are no tensors."""
+
+    graph: str
+    given: Sequence[bool]
+    states: int
+    products: int
+    there: Sequence[bool]
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.graph, tuple(self.given))
+
+    def inputs(self, tensors: Sequence[Tensor]) -> _Inputs:
+        rest = iter(tensors)
+        return _Inputs.of([next(rest) if t else None for t in self.there], self.states, self.products)
 
 
-def _op_backward(
-    graph: str, given: Sequence[bool], states: int, products: int, flat: Sequence[Tensor | None],
-    outputs: Sequence[Tensor], gradients: Sequence[Tensor | None], batch_sizes: list[int] | None, reverse: bool,
-) -> list[Tensor]:  # fmt: skip
-    inputs = _Inputs.of(flat, states, products)
-    found = _backward(Cell(graph, tuple(given)), inputs, outputs, gradients, batch_sizes, reverse)
-    return [inputs.x.new_empty(0) if g is None else g for g in found]
+def _traced(cell: Cell, inputs: _Inputs, batch_sizes: list[int] | None, reverse: bool) -> list[Tensor]:
+    flat = inputs.flat()
+    there = [t is not None for t in flat]
+    how = _How(cell.text, cell.given, len(inputs.initial), len(inputs.weights), there)
+    found: list[Tensor] = torch.ops.elman.program(*how, [t for t in flat if t is not None], batch_sizes, reverse)
+    return found
 
 
-def _fake_forward(
-    graph: str, given: Sequence[bool], states: int, products: int, flat: Sequence[Any],
-    batch_sizes: list[int] | None, reverse: bool,
-) -> list[Tensor]:  # fmt: skip
-    inputs, programs = _Inputs.of(flat, states, products), Cell(graph, tuple(given)).programs
+def _op_forward(*arguments: Any) -> list[Tensor]:
+    *how, tensors, batch_sizes, reverse = arguments
+    return _forward(_How(*how).cell, _How(*how).inputs(tensors), batch_sizes, reverse, train=True)
+
+
+def _op_backward(*arguments: Any) -> list[Tensor]:
+    *rest, tensors, outputs, gradients, batch_sizes, reverse = arguments
+    how = _How(*rest)
+    inputs = how.inputs(tensors)
+    found = _backward(how.cell, inputs, outputs, gradients, batch_sizes, reverse)
+    return [inputs.x.new_empty(0) if g is None else g for g, there in zip(found, how.there, strict=True) if there]
+
+
+def _fake_forward(*arguments: Any) -> list[Tensor]:
+    *rest, tensors, _, _ = arguments
+    how = _How(*rest)
+    inputs, programs = how.inputs(tensors), how.cell.programs
     x, rows = inputs.x, inputs.x.shape[0]
     batch, hidden = inputs.initial[0].shape
-    whole = [x.new_empty(rows, hidden) for _ in range(states)]
-    last = [x.new_empty(batch, hidden) for _ in range(states)]
+    whole = [x.new_empty(rows, hidden) for _ in range(how.states)]
+    last = [x.new_empty(batch, hidden) for _ in range(how.states)]
     lefts = [x.new_empty(rows, hidden) if left < 0 else x.new_empty(0) for left in programs.lefts]
     return [*whole, *last, x.new_empty(rows, programs.taps * hidden), x.new_empty(rows, programs.kept * hidden), *lefts]
 
 
-def _fake_backward(
-    graph: str, given: Sequence[bool], states: int, products: int, flat: Sequence[Any], outputs: Sequence[Tensor],
-    gradients: Sequence[Tensor | None], batch_sizes: list[int] | None, reverse: bool,
-) -> list[Tensor]:  # fmt: skip
-    x, rest = flat[0], flat[5:]
-    kept = [flat[1], None, None, None, *rest]
-    return [x.new_empty(x.shape), *(x.new_empty(0) if t is None else t.new_empty(t.shape) for t in kept)]
+def _fake_backward(*arguments: Any) -> list[Tensor]:
+    *rest, tensors, _, _, _, _ = arguments
+    how = _How(*rest)
+    inputs = how.inputs(tensors)
+    kept = inputs._replace(masks=None, noise=None, resets=None).flat()
+    found = [inputs.x.new_empty(0) if t is None else t.new_empty(t.shape) for t in kept]
+    return [g for g, there in zip(found, how.there, strict=True) if there]
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:
-    *ctx.how, flat, ctx.batch_sizes, ctx.reverse = inputs
-    ctx.save_for_backward(*flat, *output)
+    *how, tensors, ctx.batch_sizes, ctx.reverse = inputs
+    ctx.how = _How(*how)
+    ctx.save_for_backward(*tensors, *output)
 
 
 def _op_autograd(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
-    _, _, states, products = ctx.how
-    inputs, outputs = _split(ctx.saved_tensors, states, products)
-    flat = inputs.flat()
+    count = sum(ctx.how.there)
+    tensors, outputs = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
     found = torch.ops.elman.program_backward(
-        *ctx.how, flat, list(outputs), list(gradients[: 2 * states + 1]), ctx.batch_sizes, ctx.reverse
+        *ctx.how, tensors, outputs, list(gradients[: 2 * ctx.how.states + 1]), ctx.batch_sizes, ctx.reverse
     )
-    wanted = [g if t is not None and t.requires_grad else None for g, t in zip(found, flat, strict=True)]
-    return None, None, None, None, wanted, None, None
+    wanted = [g if t.is_floating_point() and g.numel() else None for g, t in zip(found, tensors, strict=True)]
+    return None, None, None, None, None, wanted, None, None
 
 
 _library.impl("program", _op_forward, "CPU")

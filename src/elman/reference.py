@@ -214,3 +214,44 @@ def program(
     whole = [torch.cat(step) for step in zip(*(found[::-1] if reverse else found), strict=True)]
     states, taps = whole[: len(initial)], whole[len(initial) :]
     return states, state, torch.cat(taps, dim=1) if taps else x.new_empty(len(x), 0)
+
+
+def scan(
+    a: Tensor,
+    b: Tensor,
+    h0: Tensor,
+    batch_sizes: list[int] | None = None,
+    reverse: bool = False,
+    resets: Tensor | None = None,
+    h_reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """h[t] = a[t] h[t-1] + b[t] for all t in log2(T) rounds of torch operations: a parallel scan (Blelloch, "Prefix
+    sums and their applications", 1990).
+
+    a, b (N, H), h0 (B, H); the rest as in `recurrence`. Returns h (N, H) and each sequence's last (B, H).
+    """
+    batch = len(h0)
+    if batch_sizes is not None:  # padded at the end, where a = 1 and b = 0 leave the state as it is
+        there = torch.tensor(batch_sizes, device=a.device)[:, None] > torch.arange(batch, device=a.device)
+        index = there.flatten().nonzero().squeeze(1)
+        ones, zeros = a.new_ones(there.numel(), a.shape[1]), a.new_zeros(there.numel(), a.shape[1])
+        flags = None if resets is None else resets.new_zeros(there.numel()).index_copy(0, index, resets)
+        padded = ones.index_copy(0, index, a), zeros.index_copy(0, index, b)
+        h, last = scan(*padded, h0, None, reverse, flags, h_reset)
+        return h.index_select(0, index), last
+    if resets is not None:
+        assert h_reset is not None
+        begins = resets.bool()[:, None]
+        b = torch.where(begins, b + a * h_reset.repeat(len(b) // batch, 1), b)
+        a = a.masked_fill(begins, 0)
+    a, b = (t.unflatten(0, (-1, batch)) for t in (a, b))
+    if reverse:
+        a, b = a.flip(0), b.flip(0)
+    b = torch.cat((b[:1] + a[:1] * h0, b[1:]))
+    step = 1
+    while step < len(b):  # now b[t] holds the last `step` terms of h[t], and a[t] the product of as many factors
+        b = torch.cat((b[:step], b[step:] + a[step:] * b[:-step]))
+        a = torch.cat((a[:step], a[step:] * a[:-step]))
+        step *= 2
+    last = b[-1]
+    return (b.flip(0) if reverse else b).flatten(0, 1), last

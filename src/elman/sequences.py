@@ -18,16 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.checkpoint import checkpoint
 
 from elman import ops, program_ops
-from elman.layout import (
-    Layout,
-    Lengths,
-    Packed,
-    Padded,
-    Ragged,
-    backward_flags,
-    check_lengths,
-    reset_flags,
-)
+from elman.layout import Layout, Lengths, Masked, Padded, backward_flags, layout_of, reset_flags
 from elman.options import Options
 from elman.reference import Affine
 from elman.steps import EPSILON, Assembled, Kind, assemble
@@ -154,21 +145,13 @@ class Sequenced(Options):
     def _check_input(self, x: Any, layout: Layout, states: Sequence[Tensor] | None) -> None:
         raise NotImplementedError
 
-    def _layout(self, x: Any, lengths: Lengths) -> Layout:
-        if isinstance(x, PackedSequence):
-            check_lengths(lengths, x, 0, 0)
-            return Packed(x)
-        if x.dim() not in (2, 3):
-            raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {x.dim()}D instead")
-        padded = Padded(x, self.batch_first)
-        found = check_lengths(lengths, x, padded.steps, padded.batch)
-        return padded if found is None else Ragged(x, self.batch_first, found)
-
     def _forward_general(
         self, x: Any, states: Sequence[Tensor] | None, lengths: Lengths, reset: Any, show: bool
     ) -> tuple[Any, list[Tensor], Trace]:
         """Output, last states (each L*D, B, H), trace. states: the initial ones, shaped alike, or None."""
-        layout = self._layout(x, lengths)
+        if not isinstance(x, PackedSequence) and x.dim() not in (2, 3):
+            raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {x.dim()}D instead")
+        layout = layout_of(x, self.batch_first, lengths)
         self._check_input(x, layout, states)
         flags = reset_flags(reset, layout, x, self.batch_first)
         y = layout.rows(x)
@@ -189,9 +172,14 @@ class Sequenced(Options):
                 part = Part(
                     inputs, tuple(s[k] for s in initial), layout.sizes, flags, tuple(s[k] for s in after_reset), None, None
                 )
-                outcome = self._run_direction(layer, reverse, part, show)
-                suffix = f"_l{layer}{'_reverse' if reverse else ''}"
-                trace |= {name + suffix: layout.output(value) for name, value in outcome.shown.items()}
+                suffix = "_reverse" if reverse else ""
+                if isinstance(layout, Masked):
+                    outcome = self._run_masked(layer, suffix, part, reverse, layout)
+                else:
+                    outcome = self._run_direction(layer, suffix, part, reverse, show)
+                if show:
+                    shown = outcome.shown.items()
+                    trace |= {f"{name}_l{layer}{suffix}": layout.output(value) for name, value in shown}
                 outcomes.append(outcome.y)
                 last.append(outcome.last)
             new = outcomes[0] if len(outcomes) == 1 else torch.cat(outcomes, dim=1)
@@ -218,10 +206,23 @@ class Sequenced(Options):
             return (y.unflatten(0, (-1, layout.count)) * mask).flatten(0, 1)
         return y * torch.cat([mask[:size] for size in layout.sizes])
 
-    def _run_direction(self, layer: int, reverse: bool, part: Part, show: bool) -> Outcome:
+    def _run_masked(self, layer: int, suffix: str, part: Part, reverse: bool, layout: Masked) -> Outcome:
+        """Both directions from left to right, the backward one over sequences that were turned around."""
+        if part.flags is not None:
+            flags = part.flags * layout.there.flatten()
+            flags = layout.turn(backward_flags(flags, None, layout.batch)) if reverse else flags
+            part = part._replace(flags=flags)
+        if reverse:
+            part = part._replace(x=layout.turn(part.x))
+        shown = self._run_direction(layer, suffix, part, False, True).shown
+        last = [layout.last(shown[n], i) for n, i in zip(self._kind().states, part.initial, strict=True)]
+        if reverse:
+            shown = {name: layout.turn(value) for name, value in shown.items()}
+        return Outcome(shown[self._kind().states[0]], last, shown)
+
+    def _run_direction(self, layer: int, suffix: str, part: Part, reverse: bool, show: bool) -> Outcome:
         if len(part.x) == 0:  # no sequence has a step
             return Outcome(part.x.new_zeros(0, self.hidden_size), list(part.initial), {})
-        suffix = "_reverse" if reverse else ""
         if part.flags is not None and reverse:
             part = part._replace(flags=backward_flags(part.flags, part.sizes, len(part.initial[0])))
         drops = self.training and self.weight_dropout
@@ -241,7 +242,8 @@ class Sequenced(Options):
         return self._run_part(lambda p: run_assembled(found, names, direction, p, reverse), part, reverse)
 
     def _run_part(self, run: Callable[[Part], Outcome], part: Part, reverse: bool) -> Outcome:
-        if self.checkpoint_every and torch.is_grad_enabled():
+        # Transforms of torch.func see no saved tensors that could be computed again.
+        if self.checkpoint_every and torch.is_grad_enabled() and not ops.transformed():
             return in_chunks(run, part, self.checkpoint_every, reverse)
         return run(part)
 

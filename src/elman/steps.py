@@ -220,7 +220,7 @@ class _Builder:
         return after, shown
 
 
-@lru_cache(maxsize=256)
+@torch.compiler.assume_constant_result
 def assemble(
     kind: Kind,
     *,
@@ -237,6 +237,13 @@ def assemble(
     in training, noise j (1: keep) chooses the old value of state j; else the new value is moved to the old one by that
     share. show: all states and the step's named values are outputs.
     """
+    return _assemble(kind, layer_norm, recurrent_dropout, zoneout, training, show)
+
+
+@lru_cache(maxsize=256)
+def _assemble(
+    kind: Kind, layer_norm: bool, recurrent_dropout: bool, zoneout: float, training: bool, show: bool
+) -> Assembled:
     builder = _Builder(kind, layer_norm, recurrent_dropout)
     before, after, shown = builder.build()
     if zoneout > 0:
