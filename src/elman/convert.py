@@ -219,7 +219,7 @@ def _h5py() -> Any:
 
 def _load(dataset: Any, where: str) -> Array:
     """An HDF5 dataset's numbers. Raises ElmanError when they are not in the file itself."""
-    if dataset.external or dataset.is_virtual or dataset.nbytes > _EXPANSION * dataset.id.get_storage_size():
+    if dataset.external or dataset.nbytes > _EXPANSION * dataset.id.get_storage_size():
         raise ElmanError(f"{where} has no numbers in the file itself, and was not read.")
     return _floats(dataset[()], where)
 

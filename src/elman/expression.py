@@ -277,7 +277,8 @@ def _silu(a: Expression, inplace: bool = False) -> Expression:
 
 def _softplus(a: Expression, beta: float = 1.0, threshold: float = 20.0) -> Expression:
     scaled = a * beta
-    soft = _relu(scaled) + _node("log1p", _node("exp", -abs(scaled)))
+    # max, not relu, whose slope at 0 is 0: the halves of a tie make softplus' slope there, 1/2.
+    soft = _NAMES["maximum"](scaled, 0) + _node("log1p", _node("exp", -abs(scaled)))
     return _where(scaled > threshold, a, soft * (1 / beta))
 
 
@@ -286,7 +287,7 @@ def _log_sigmoid(a: Expression) -> Expression:
 
 
 def _elu(a: Expression, alpha: float = 1.0, inplace: bool = False) -> Expression:
-    return _where(a > 0, a, _node("expm1", -_relu(-a)) * alpha)
+    return _where(a > 0, a, _node("expm1", _where(a > 0, 0, a)) * alpha)
 
 
 def _leaky_relu(a: Expression, negative_slope: float = 0.01, inplace: bool = False) -> Expression:

@@ -143,6 +143,8 @@ _OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "less": lambda a, b: (a < b).to(a.dtype),
     "where": lambda condition, a, b: torch.where(condition != 0, a, b),
     "mean": lambda a: a.mean(dim=-1, keepdim=True).expand_as(a),
+    "dtanh": lambda g, y: g * (1 - y * y),  # these two in derivatives alone
+    "dsigmoid": lambda g, y: g * y * (1 - y),
 }
 
 
