@@ -47,5 +47,5 @@ sanitize: $(READY)
 $(READY): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    --config-settings=cmake.define.ELMAN_WIDE=ON --editable ".[train,tensorboard,demo,dev]"
+	    --config-settings=cmake.define.ELMAN_WIDE=ON --editable ".[train,tensorboard,demo,keras,dev]"
 	touch $@

@@ -9,7 +9,7 @@ Letters: T steps, B sequences, I inputs, H hidden units, P outputs (proj_size, o
 (1 or 2), N rows (T * B, or the sum of all lengths when packed), V symbols.
 """
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +71,16 @@ class _Layers(nn.RNNBase, Sequenced):
         for name in self._kind().states if self.learn_initial_state else ():
             shape = (self.num_layers * len(directions), self.hidden_size)
             self.register_parameter(f"initial_{name}", nn.Parameter(like.new_empty(shape)))
+
+    @classmethod
+    def from_torch(cls, module: nn.Module) -> Self:
+        """`torch.nn`'s layer of this kind as elman's: the same configuration, a copy of its weights.
+
+        Raises TypeError for another kind of module.
+        """
+        from elman.convert import from_torch
+
+        return cast(Self, from_torch(module, cls))
 
     def _initialise(self) -> None:
         for name, parameter in self.named_parameters(recurse=False):

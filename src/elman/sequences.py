@@ -254,8 +254,8 @@ class Sequenced(Options):
         if self.training and self.recurrent_dropout and kind.products:
             part = part._replace(masks=F.dropout(like.new_ones(len(like), hidden), self.recurrent_dropout))
         if self.training and self.zoneout:
-            share = like.new_full((len(part.x), len(kind.states) * hidden), self.zoneout)
-            part = part._replace(noise=torch.bernoulli(share))
+            noise = like.new_empty(len(part.x), len(kind.states) * hidden).bernoulli_(self.zoneout)
+            part = part._replace(noise=noise)
         found = assemble(
             kind,
             layer_norm=self.layer_norm,
