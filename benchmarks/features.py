@@ -128,7 +128,9 @@ def ragged(seconds: float) -> Iterator[str]:
         for T, B, I, H in SHAPES[:3]:
             layer, x = getattr(elman, cell)(I, H), torch.randn(T, B, I)
             lengths = torch.randint(1, T + 1, (B,), generator=torch.Generator().manual_seed(0))
-            t = medians({"padded": training(layer, x), "ragged": training(layer, x, lengths=lengths)}, seconds)
+            t = medians(
+                {"padded": training(layer, x), "ragged": training(layer, x, lengths=lengths)}, seconds
+            )
             share = lengths.sum().item() / (T * B)
             yield f"| {cell} | {T}, {B}, {I}, {H} | {share:.1%} | {t['ragged'] / t['padded']:.1%} |"
 

@@ -304,9 +304,9 @@ NB_MODULE(_native, m) {
   // Pointers are to C-contiguous arrays of the shapes in kernels.h; ops.py checks them. 0 means absent.
   m.def("forward",
         [](int cell, bool f64, int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes,
-           bool reverse, int threads, Pointer resets, int64_t input_size, Pointer x, Pointer w_ih, Pointer bias, Pointer tokens,
-           Pointer table, Pointer projected, Pointer w_hh, Pointer product, Pointer b_hn, Pointer h0, Pointer c0,
-           Pointer y, Pointer c, Pointer gates, Pointer hidden_n) {
+           bool reverse, int threads, Pointer resets, int64_t input_size, Pointer x, Pointer w_ih, Pointer bias,
+           Pointer tokens, Pointer table, Pointer projected, Pointer w_hh, Pointer product, Pointer b_hn, Pointer h0,
+           Pointer c0, Pointer y, Pointer c, Pointer gates, Pointer hidden_n) {
           nb::gil_scoped_release release;
           const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads, resets);
           const std::array<Pointer, 15> p{x,    w_ih, bias, tokens, table, projected, w_hh,    product,
@@ -315,9 +315,9 @@ NB_MODULE(_native, m) {
         });
   m.def("backward",
         [](int cell, bool f64, int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes,
-           bool reverse, int threads, Pointer resets, int64_t input_size, Pointer w_hh, Pointer y, Pointer c, Pointer gates,
-           Pointer hidden_n, Pointer h0, Pointer c0, Pointer dy, Pointer dgates, Pointer dhidden_n, Pointer dh,
-           Pointer dc, Pointer x, Pointer dw_ih, Pointer dbias, Pointer dw_hh, Pointer db_hn) {
+           bool reverse, int threads, Pointer resets, int64_t input_size, Pointer w_hh, Pointer y, Pointer c,
+           Pointer gates, Pointer hidden_n, Pointer h0, Pointer c0, Pointer dy, Pointer dgates, Pointer dhidden_n,
+           Pointer dh, Pointer dc, Pointer x, Pointer dw_ih, Pointer dbias, Pointer dw_hh, Pointer db_hn) {
           nb::gil_scoped_release release;
           const Shape shape = shape_of(steps, batch, hidden, sizes, reverse, threads, resets);
           const std::array<Pointer, 17> p{w_hh,      y,  c,  gates, hidden_n, h0,    c0,    dy,   dgates,

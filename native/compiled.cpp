@@ -13,13 +13,14 @@ CompiledProgram::CompiledProgram(std::vector<ArraySpec> arrays, std::vector<doub
   const int count = int(arrays_.size());
   if (count > kMostArrays) throw std::invalid_argument("a program may have 32 arrays at most");
   bool whole_rows = false;
-  program_ = {count,  int(constants_.size()), int(specs_.size()), registers,
-              states, whole_rows,             arrays_.data(),     constants_.data(), nullptr};
+  program_ = {count,      int(constants_.size()), int(specs_.size()), registers, states,
+              whole_rows, arrays_.data(),         constants_.data(),  nullptr};
   for (const ArraySpec& a : arrays_)
     if (a.columns < 1 || (a.span == Span::before && (a.state < 0 || a.state >= states)))
       throw std::invalid_argument("an array has no columns or is of no state");
   for (const SegmentSpec& s : specs_) {
-    if (s.left >= count || (s.left >= 0 && (s.out < 0 || s.out >= count || s.weights < 0 || s.weights >= int(specs_.size()))))
+    if (s.left >= count ||
+        (s.left >= 0 && (s.out < 0 || s.out >= count || s.weights < 0 || s.weights >= int(specs_.size()))))
       throw std::invalid_argument("a product has no array or no weights");
     for (const Instruction& i : s.instructions) {
       if (i.op < Op::copy || i.op > Op::fma) throw std::invalid_argument("an instruction is unknown");
@@ -34,10 +35,10 @@ CompiledProgram::CompiledProgram(std::vector<ArraySpec> arrays, std::vector<doub
 }
 
 void CompiledProgram::check(const Operand& o, bool written) const {
-  const bool valid = o.array == kRegister   ? o.column < program_.registers
-                     : o.array == kConstant ? !written && o.column < program_.constants
-                                            : o.array >= 0 && o.array < program_.arrays &&
-                                                  o.column < arrays_[o.array].columns;
+  const bool valid = o.array == kRegister ? o.column < program_.registers
+                     : o.array == kConstant
+                         ? !written && o.column < program_.constants
+                         : o.array >= 0 && o.array < program_.arrays && o.column < arrays_[o.array].columns;
   if (!valid || o.column < 0) throw std::invalid_argument("an operand is not there");
   if (written && o.array >= 0 && (arrays_[o.array].span == Span::before || arrays_[o.array].span == Span::all))
     throw std::invalid_argument("a program may not write there");

@@ -1,4 +1,5 @@
-// Runs programs: products by the tiles of product.h, everything else one operation at a time over tiles of rows × units.
+// Runs programs: products by the tiles of product.h, everything else one operation at a time over tiles of rows ×
+// units.
 #pragma once
 
 #include <algorithm>
@@ -58,7 +59,9 @@ ELMAN_INLINE V operate(V a, V b, V c, T) {
 }
 
 template <Op O>
-constexpr int kOperands = O == Op::where || O == Op::fma ? 3 : O >= Op::add && O <= Op::dsigmoid ? 2 : 1;
+constexpr int kOperands = O == Op::where || O == Op::fma      ? 3
+                          : O >= Op::add && O <= Op::dsigmoid ? 2
+                                                              : 1;
 
 // The mean of a row, in every unit of it.
 template <class T>
@@ -77,7 +80,8 @@ void run_mean(const Tile<T>& d, const Tile<T>& a, int64_t rows, int64_t units) {
 }
 
 template <class T, Op O>
-void run_operation(const Tile<T>& d, const Tile<T>& a, const Tile<T>& b, const Tile<T>& c, int64_t rows, int64_t units) {
+void run_operation(const Tile<T>& d, const Tile<T>& a, const Tile<T>& b, const Tile<T>& c, int64_t rows,
+                   int64_t units) {
   if constexpr (O == Op::mean) return run_mean(d, a, rows, units);
   constexpr int W = Simd<T>::W, N = kOperands<O>;
   const int64_t whole = units / W * W;
@@ -106,7 +110,8 @@ class Interpreter {
     padded_ = (units_ + W - 1) / W * W;
     rows_ = std::max<int64_t>(1, kTileNumbers / padded_);
     int64_t local = 0;
-    for (int i = 0; i < program.arrays; ++i) local += program.array[i].span == Span::local ? program.array[i].columns : 0;
+    for (int i = 0; i < program.arrays; ++i)
+      local += program.array[i].span == Span::local ? program.array[i].columns : 0;
     registers_ = memory().get((program.registers * rows_ + program.constants) * padded_ +
                               (local + program.states) * most_rows * H_);
     constants_ = registers_ + program.registers * rows_ * padded_;
@@ -120,7 +125,8 @@ class Interpreter {
       }
   }
 
-  // Rows [row, end) of the step whose data begin at row `at`; the state before row 0 lies at row `from`, or -1: initial.
+  // Rows [row, end) of the step whose data begin at row `at`; the state before row 0 lies at row `from`, or -1:
+  // initial.
   void step(int64_t at, int64_t row, int64_t end, int64_t from) {
     if (row >= end) return;
     place(at, row, end, from);
@@ -182,8 +188,15 @@ class Interpreter {
 
   void multiply(const Segment& segment, int64_t rows) {
     const int64_t in = program_.array[segment.left].columns * H_, out = program_.array[segment.out].columns * H_;
-    const Linear<T> p{rows, in, out, 1, tiles_[segment.left].p, call_.weights[segment.weights],
-                      false, call_.bias[segment.weights], tiles_[segment.out].p};
+    const Linear<T> p{rows,
+                      in,
+                      out,
+                      1,
+                      tiles_[segment.left].p,
+                      call_.weights[segment.weights],
+                      false,
+                      call_.bias[segment.weights],
+                      tiles_[segment.out].p};
     product(LinearOp<T>(p), 0, rows, 0, panels(out, LinearOp<T>::U), out);
   }
 
@@ -195,7 +208,8 @@ class Interpreter {
   }
 
   void run(const Instruction& i, int64_t row, int64_t unit, int64_t rows, int64_t units) const {
-    const Tile<T> d = tile(i.d, row, unit), a = tile(i.a, row, unit), b = tile(i.b, row, unit), c = tile(i.c, row, unit);
+    const Tile<T> d = tile(i.d, row, unit), a = tile(i.a, row, unit), b = tile(i.b, row, unit),
+                  c = tile(i.c, row, unit);
     switch (i.op) {
 #define ELMAN_RUN(name) \
   case Op::name:        \
@@ -221,7 +235,8 @@ void run_program(const Program& program, const ProgramCall<T>& call) {
   bool apart = !program.whole_rows;  // no unit sees another
   for (int i = 0; i < program.segments; ++i) {
     const Segment& s = program.segment[i];
-    const int64_t product = s.left < 0 ? 0 : program.array[s.left].columns * program.array[s.out].columns * shape.hidden;
+    const int64_t product =
+        s.left < 0 ? 0 : program.array[s.left].columns * program.array[s.out].columns * shape.hidden;
     row_work += (s.count + product) * shape.hidden;
     apart = apart && s.left < 0;
   }

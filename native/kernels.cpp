@@ -25,8 +25,8 @@ inline bool any_reset(const Shape& shape, int64_t at, int64_t row, int64_t end) 
 
 // Rows [row, end) of the state before a step, at their places, with those that are reset; of their units, [unit, last).
 template <class T>
-const T* with_resets(const Shape& shape, int64_t at, int64_t row, int64_t end, int64_t unit, int64_t last, const T* state,
-                     const T* reset, Memory<T>& memory) {
+const T* with_resets(const Shape& shape, int64_t at, int64_t row, int64_t end, int64_t unit, int64_t last,
+                     const T* state, const T* reset, Memory<T>& memory) {
   const int64_t H = shape.hidden;
   T* to = memory.get(end * H);
   for (int64_t b = row; b < end; ++b)
@@ -63,7 +63,8 @@ struct ForwardStep {
     if (!any_reset(p.shape, at, row, end)) return;
     h = with_resets(p.shape, at, row, end, 0, H, h, p.h_reset, h_memory);
     if constexpr (C == Cell::lstm)
-      c0 = with_resets(p.shape, at, row, end, share.panel * U, std::min(H, share.panel_end * U), c0, p.c_reset, c_memory);
+      c0 = with_resets(p.shape, at, row, end, share.panel * U, std::min(H, share.panel_end * U), c0, p.c_reset,
+                       c_memory);
   }
 
   int factors(int64_t row, Factor<T>* f) const {

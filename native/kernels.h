@@ -17,9 +17,9 @@ constexpr int gates_of(Cell cell) { return cell == Cell::lstm ? 4 : cell == Cell
 
 struct Shape {
   int64_t steps, batch, hidden;
-  const int64_t* batch_sizes;  // [T], or null: padded
-  bool reverse;                // run from each sequence's last step to its first
-  int threads;                 // at most so many; the result does not depend on it
+  const int64_t* batch_sizes;       // [T], or null: padded
+  bool reverse;                     // run from each sequence's last step to its first
+  int threads;                      // at most so many; the result does not depend on it
   const uint8_t* resets = nullptr;  // [N], or null: 1 where a row's state is set anew before its step
 };
 

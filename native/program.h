@@ -6,14 +6,16 @@
 #pragma once
 
 #include <cstdint>
+
 #include "kernels.h"
 
 namespace elman {
 
 // d = op(a, b, c). derivatives take a gradient a and a function's value b.
-#define ELMAN_OPERATIONS(X)                                                                                          \
-  X(copy) X(neg) X(tanh) X(sigmoid) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(abs) X(sign) X(relu) X(sin) X(cos)     \
-  X(erf) X(mean) X(add) X(sub) X(mul) X(div) X(max) X(min) X(less) X(dtanh) X(dsigmoid) X(where) X(fma)
+#define ELMAN_OPERATIONS(X)                                                                                     \
+  X(copy)                                                                                                       \
+  X(neg) X(tanh) X(sigmoid) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(abs) X(sign) X(relu) X(sin) X(cos) X(erf) \
+      X(mean) X(add) X(sub) X(mul) X(div) X(max) X(min) X(less) X(dtanh) X(dsigmoid) X(where) X(fma)
 
 enum class Op : int {
 #define ELMAN_OPERATION(name) name,
@@ -68,7 +70,7 @@ struct ProgramCall {
   bool backward;
   T* const* arrays;         // one an ArraySpec; null where rows are local. Span::before: [N][H], the new states
   const T* const* initial;  // one a state: [B][H], or with resets [2B][H]: B rows more, what resets set
-  T* const* gradients;      // one a state, backward with resets: [2B][H], carried gradients, then those of what they set
+  T* const* gradients;  // one a state, backward with resets: [2B][H], carried gradients, then those of what they set
   const T* const* weights;  // packed for `linear`
   const T* const* bias;     // one a weight, or null
 };

@@ -142,7 +142,8 @@ void share_out(const Shape& shape, int64_t rows, int64_t panels, int64_t row_wor
 // Calls body(Share) in each thread, which never meet: they share the rows, or, with few rows and units that are apart
 // (no unit sees another), the units, in panels of so many.
 template <class Body>
-void share_rows_or_units(const Shape& shape, int64_t rows, int64_t row_work, bool apart, int64_t panel, const Body& body) {
+void share_rows_or_units(const Shape& shape, int64_t rows, int64_t row_work, bool apart, int64_t panel,
+                         const Body& body) {
   const int threads = useful_threads(shape, rows, row_work);
   const int64_t panels = (shape.hidden + panel - 1) / panel;
   const bool units = apart && shape.batch < 4 * threads && panels >= threads;

@@ -24,7 +24,9 @@ def recorded(function, inputs: int) -> tuple[Graph, list[int]]:
     return graph, graph.states
 
 
-def evaluated(graph: Graph, values: list[Tensor], nodes: list[int], more: dict[str, list[Tensor]]) -> list[Tensor]:
+def evaluated(
+    graph: Graph, values: list[Tensor], nodes: list[int], more: dict[str, list[Tensor]]
+) -> list[Tensor]:
     asked = Graph(graph.nodes, nodes, [], [])
     return reference.graph_step(asked, {"state": values, **more}, [])
 
@@ -60,7 +62,13 @@ FUNCTIONS = {
     "mean": lambda a: a * a.mean(-1, keepdim=True), "alpha": lambda a: torch.add(a, a, alpha=3),
     "where": lambda a: torch.where(a > 0.2, a * a, torch.zeros_like(a) if isinstance(a, Tensor) else 0),
 }  # fmt: skip
-POSITIVE = {"log": torch.log, "log1p": torch.log1p, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt, "root": lambda a: a**0.5}
+POSITIVE = {
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "sqrt": torch.sqrt,
+    "rsqrt": torch.rsqrt,
+    "root": lambda a: a**0.5,
+}
 OF_TWO = {
     "add": lambda a, b: a + b, "sub": torch.sub, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
     "maximum": torch.maximum, "minimum": torch.minimum,
@@ -113,7 +121,9 @@ def step_of(data, depth: int = 3):
         value = data.draw(st.sampled_from([0.0, 0.5, 1.0, -2.0]))
         return lambda a, b: a * 0 + value
     if kind == "one":
-        outer = FUNCTIONS[data.draw(st.sampled_from(["sigmoid", "tanh", "silu", "neg", "sin", "square", "mean"]))]
+        outer = FUNCTIONS[
+            data.draw(st.sampled_from(["sigmoid", "tanh", "silu", "neg", "sin", "square", "mean"]))
+        ]
         inner = step_of(data, depth - 1)
         return lambda a, b: outer(inner(a, b))
     outer2 = OF_TWO[data.draw(st.sampled_from(["add", "sub", "mul", "maximum", "where", "gated"]))]

@@ -65,7 +65,8 @@ def problem(
         "x": draw(rows, programs.inputs * hidden),
         "initial": [draw(batch, hidden) for _ in range(programs.states)],
         "weights": [
-            (draw(c * hidden, hidden, scale=scale), draw(c * hidden) if biased else None) for c in programs.columns
+            (draw(c * hidden, hidden, scale=scale), draw(c * hidden) if biased else None)
+            for c in programs.columns
         ],
         "parameters": draw(programs.parameters, hidden) if programs.parameters else None,
         "masks": chosen(0.7, batch, programs.masks * hidden) if programs.masks else None,
@@ -78,7 +79,13 @@ def problem(
 
 def leaves(arguments: dict) -> list[Tensor]:
     weights = [t for pair in arguments["weights"] for t in pair]
-    every = [arguments["x"], *arguments["initial"], *weights, arguments["parameters"], *arguments["after_reset"]]
+    every = [
+        arguments["x"],
+        *arguments["initial"],
+        *weights,
+        arguments["parameters"],
+        *arguments["after_reset"],
+    ]
     return [t for t in every if t is not None]
 
 
@@ -100,7 +107,12 @@ def assert_same(found: Assembled, arguments: dict, reverse: bool = False) -> Non
     for run, cell in ((reference.program, found.cell.graph), (program_ops.run, found.cell)):
         values = outputs(found.cell, run(cell, reverse=reverse, **arguments))
         gradients = torch.autograd.grad(loss_of(values), wanted, allow_unused=True)
-        results.append([*values, *(torch.zeros_like(w) if g is None else g for w, g in zip(wanted, gradients, strict=True))])
+        results.append(
+            [
+                *values,
+                *(torch.zeros_like(w) if g is None else g for w, g in zip(wanted, gradients, strict=True)),
+            ]
+        )
     tolerance = TOLERANCE[arguments["x"].dtype]
     for expected, actual in zip(*results, strict=True):
         scale = max(1.0, float(expected.detach().abs().max()))
@@ -119,7 +131,9 @@ def test_every_cell_with_all_around_it(name: str, around: str) -> None:
         (3, 5, 9, [5, 3, 1], False, True),
         (3, 5, 16, [5, 3, 1], True, True),
     ):
-        assert_same(found, problem(found, steps, batch, hidden, sizes=sizes, resets=resets, biased=biased), reverse)
+        assert_same(
+            found, problem(found, steps, batch, hidden, sizes=sizes, resets=resets, biased=biased), reverse
+        )
 
 
 @pytest.mark.parametrize("level", _native.cpu_levels())
@@ -170,7 +184,9 @@ def test_first_and_second_derivatives(name: str) -> None:
                 return type(value)(map(swap, value))
             return replaced.get(id(value), value)
 
-        return tuple(outputs(found.cell, program_ops.run(found.cell, **{k: swap(v) for k, v in arguments.items()})))
+        return tuple(
+            outputs(found.cell, program_ops.run(found.cell, **{k: swap(v) for k, v in arguments.items()}))
+        )
 
     assert torch.autograd.gradcheck(run, wanted)
     assert torch.autograd.gradgradcheck(run, wanted)
@@ -209,7 +225,9 @@ def test_steps_that_are_easy_to_get_wrong(step) -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_any_shape(data) -> None:
-    found = assembled(data.draw(st.sampled_from(sorted(KINDS))), data.draw(st.sampled_from(["plain", "shown"])))
+    found = assembled(
+        data.draw(st.sampled_from(sorted(KINDS))), data.draw(st.sampled_from(["plain", "shown"]))
+    )
     sizes = data.draw(st.none() | st.lists(st.integers(1, 6), min_size=1, max_size=6))
     sizes = None if sizes is None else sorted(sizes, reverse=True)
     batch = sizes[0] if sizes else data.draw(st.integers(1, 5))
@@ -220,7 +238,13 @@ def test_any_shape(data) -> None:
 
 def test_a_program_that_does_not_hold_together_is_refused() -> None:
     def made(**changes):
-        arguments = {"arrays": [(0, 1, 0)], "constants": [], "segments": [(-1, 0, 0, [])], "registers": 1, "states": 1}
+        arguments = {
+            "arrays": [(0, 1, 0)],
+            "constants": [],
+            "segments": [(-1, 0, 0, [])],
+            "registers": 1,
+            "states": 1,
+        }
         return _native.Program(**(arguments | changes))
 
     made()

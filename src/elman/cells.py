@@ -57,7 +57,13 @@ def run_direction(
         h0 = x.new_zeros(batch, w_hh.shape[1])
     if c0 is None and cell == "lstm":
         c0 = x.new_zeros(batch, w_hh.shape[1])
-    if batch_sizes is None and tokens is None and resets is None and not torch.compiler.is_compiling() and x.shape[0] == batch:
+    if (
+        batch_sizes is None
+        and tokens is None
+        and resets is None
+        and not torch.compiler.is_compiling()
+        and x.shape[0] == batch
+    ):
         # vmap would run torch's steps one by one.
         if (
             cell in _TORCH_STEPS
@@ -76,7 +82,9 @@ def run_direction(
     if tokens is not None:
         table = F.linear(x, w_ih, bias)
         return ops.recurrence(cell, table, h0, c0, w_hh, b_hn, batch_sizes, reverse, tokens=tokens)
-    return ops.recurrence(cell, x, h0, c0, w_hh, b_hn, batch_sizes, reverse, w_ih=w_ih, bias=bias, resets=resets)
+    return ops.recurrence(
+        cell, x, h0, c0, w_hh, b_hn, batch_sizes, reverse, w_ih=w_ih, bias=bias, resets=resets
+    )
 
 
 def _run_projected(

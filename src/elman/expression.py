@@ -74,7 +74,7 @@ class Graph:
         numbers = [self.number(a) for a in node.args]
         for i, number in enumerate(numbers[:2]):
             other = node.args[1 - i] if len(node.args) == 2 else None
-            if number == 0 and node.op == "add" or number == 1 and node.op == "mul":
+            if (number == 0 and node.op == "add") or (number == 1 and node.op == "mul"):
                 assert other is not None
                 return other
             if number == 0 and node.op in ("mul", "dtanh", "dsigmoid") and (node.op == "mul" or i == 0):
@@ -125,7 +125,9 @@ class Expression:
     def __getattr__(self, name: str) -> Any:
         if name in _NAMES:
             return lambda *args, **kwargs: _NAMES[name](self, *args, **kwargs)
-        raise AttributeError(f"a cell's step cannot use .{name}: it works on numbers of one hidden unit at a time")
+        raise AttributeError(
+            f"a cell's step cannot use .{name}: it works on numbers of one hidden unit at a time"
+        )
 
     def _binary(self, op: str, other: Any, swapped: bool = False) -> "Expression":
         a, b = self, _lift(self, other)
@@ -300,7 +302,9 @@ def _gelu(a: Expression, approximate: str = "none") -> Expression:
     return a * 0.5 * (1 + _node("erf", a * math.sqrt(0.5)))
 
 
-def _hardtanh(a: Expression, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Expression:
+def _hardtanh(
+    a: Expression, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Expression:
     return _clamp(a, min_val, max_val)
 
 
@@ -461,7 +465,9 @@ def derivative(graph: Graph, gradients: Sequence[Sequence[str]]) -> Derivative:
                 add(argument, gradient)
 
     def of(kind: str) -> dict[int, int]:
-        return {int(n.value): found[i] for i, n in enumerate(graph.nodes[:forward]) if n.op == kind and i in found}
+        return {
+            int(n.value): found[i] for i, n in enumerate(graph.nodes[:forward]) if n.op == kind and i in found
+        }
 
     columns: list[dict[int, int]] = [{} for _ in graph.products]
     for i, node in enumerate(graph.nodes[:forward]):

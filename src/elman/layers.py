@@ -46,8 +46,12 @@ class _Layers(nn.RNNBase, Sequenced):
         keep, _ = self._keeping_gates
         check_init(init, forget_bias, chrono, keep is not None, type(self).__name__)
         self._set_options(**options)
-        if self.proj_size and (self.layer_norm or self.zoneout or self.recurrent_dropout or self.learn_initial_state):
-            raise ValueError("proj_size goes with none of layer_norm, zoneout, recurrent_dropout, learn_initial_state")
+        if self.proj_size and (
+            self.layer_norm or self.zoneout or self.recurrent_dropout or self.learn_initial_state
+        ):
+            raise ValueError(
+                "proj_size goes with none of layer_norm, zoneout, recurrent_dropout, learn_initial_state"
+            )
         if (init, forget_bias, chrono) != self._beginnings:
             self._beginnings = (init, forget_bias, chrono)
         self._add_parameters()
@@ -109,7 +113,13 @@ class _Layers(nn.RNNBase, Sequenced):
         pass
 
     def forward(
-        self, input: Any, hx: Any = None, *, lengths: Lengths = None, reset: Any = None, return_trace: bool = False
+        self,
+        input: Any,
+        hx: Any = None,
+        *,
+        lengths: Lengths = None,
+        reset: Any = None,
+        return_trace: bool = False,
     ) -> Any:
         """Run the layers over whole sequences.
 
@@ -158,8 +168,12 @@ class _Layers(nn.RNNBase, Sequenced):
         return y.transpose(0, 1) if self.batch_first else y, self._join_state(h, c)
 
     def _forward_beyond(self, input: Any, hx: Any, lengths: Lengths, reset: Any, return_trace: bool) -> Any:
-        if self.proj_size and (return_trace or reset is not None or self.checkpoint_every or self.weight_dropout):
-            raise ValueError("proj_size goes with none of reset, return_trace, checkpoint_every, weight_dropout")
+        if self.proj_size and (
+            return_trace or reset is not None or self.checkpoint_every or self.weight_dropout
+        ):
+            raise ValueError(
+                "proj_size goes with none of reset, return_trace, checkpoint_every, weight_dropout"
+            )
         h0, c0 = self._split_state(hx)
         given = None if h0 is None else [h0] if c0 is None else [h0, c0]
         y, states, trace = self._forward_general(input, given, lengths, reset, return_trace)
@@ -275,9 +289,13 @@ class _Layers(nn.RNNBase, Sequenced):
         One stream, or `batch` of them at once. weights: "float32" or "bfloat16", half the memory, as `LayerStream`
         explains. Raises ElmanError for both directions, proj_size, or options that change what is computed.
         """
-        changed = [n for n in ("layer_norm", "zoneout", "residual", "learn_initial_state") if getattr(self, n)]
+        changed = [
+            n for n in ("layer_norm", "zoneout", "residual", "learn_initial_state") if getattr(self, n)
+        ]
         if changed or not getattr(self, "reset_after", True):
-            raise ElmanError(f"a stream has no {changed[0] if changed else 'reset_after=False'} yet: only plain layers")
+            raise ElmanError(
+                f"a stream has no {changed[0] if changed else 'reset_after=False'} yet: only plain layers"
+            )
         tensors = {
             name: getattr(self, name) for name in self._flat_weights_names if getattr(self, name) is not None
         }

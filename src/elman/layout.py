@@ -48,7 +48,9 @@ class Padded(Layout):
     def __init__(self, x: Tensor, batch_first: bool) -> None:
         self.single = x.dim() == 2
         self.batch_first = batch_first and not self.single
-        self.steps, self.batch = (len(x), 1) if self.single else x.shape[:2] if not batch_first else x.shape[1::-1]
+        self.steps, self.batch = (
+            (len(x), 1) if self.single else x.shape[:2] if not batch_first else x.shape[1::-1]
+        )
         self.count = self.batch
 
     def rows(self, x: Any) -> Tensor:
@@ -180,7 +182,9 @@ def _check_numbers(lengths: Tensor, batch: int) -> None:
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise TypeError(f"lengths must be whole numbers, got a tensor of {lengths.dtype}")
     if lengths.dim() > 1 or lengths.numel() != batch:
-        raise ValueError(f"lengths must be one number a sequence, ({batch},), got the shape {tuple(lengths.shape)}")
+        raise ValueError(
+            f"lengths must be one number a sequence, ({batch},), got the shape {tuple(lengths.shape)}"
+        )
 
 
 def check_lengths(lengths: Lengths, steps: int, batch: int) -> list[int] | None:
@@ -199,7 +203,9 @@ def check_lengths(lengths: Lengths, steps: int, batch: int) -> list[int] | None:
         raise ValueError(f"lengths must be one number for each of the {batch} sequences, got {len(found)}")
     for b, length in enumerate(found):
         if length < 0 or length > steps:
-            raise ValueError(f"lengths must lie between 0 and the {steps} steps of the input, got {length} at {b}")
+            raise ValueError(
+                f"lengths must lie between 0 and the {steps} steps of the input, got {length} at {b}"
+            )
     return None if all(length == steps for length in found) else found
 
 

@@ -438,9 +438,7 @@ def _differentiable_gradients(
 ) -> list[Tensor | None]:
     """The same gradients through `reference`, so that they can be differentiated again (`create_graph=True`)."""
     xproj = Source(*inputs[:4]).project()
-    outputs = reference.recurrence(
-        ctx.cell, xproj, *inputs[4:8], ctx.batch_sizes, ctx.reverse, *inputs[8:11]
-    )
+    outputs = reference.recurrence(ctx.cell, xproj, *inputs[4:8], ctx.batch_sizes, ctx.reverse, *inputs[8:11])
     return differentiable(outputs, inputs, grads)
 
 

@@ -57,8 +57,14 @@ class Options:
         for name, value in zip(PROBABILITIES, values, strict=True):
             check_probability(name, value)
         if checkpoint_every is not None and (not isinstance(checkpoint_every, int) or checkpoint_every < 1):
-            raise ValueError(f"checkpoint_every must be a number of steps, at least 1, or None, got {checkpoint_every!r}")
-        given = {**flags, **dict(zip(PROBABILITIES, values, strict=True)), "checkpoint_every": checkpoint_every}
+            raise ValueError(
+                f"checkpoint_every must be a number of steps, at least 1, or None, got {checkpoint_every!r}"
+            )
+        given = {
+            **flags,
+            **dict(zip(PROBABILITIES, values, strict=True)),
+            "checkpoint_every": checkpoint_every,
+        }
         for name, option in given.items():
             if option != getattr(Options, name):  # what is as torch.nn has it leaves no trace in the layer
                 setattr(self, name, option)
@@ -87,7 +93,9 @@ def check_probability(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a probability from 0 up to but below 1, got {value!r}")
 
 
-def check_init(init: str, forget_bias: float | None, chrono: int | None, has_forget_gate: bool, kind: str) -> None:
+def check_init(
+    init: str, forget_bias: float | None, chrono: int | None, has_forget_gate: bool, kind: str
+) -> None:
     """Raises ValueError, naming the argument, for what `initialise` cannot do."""
     if init not in INITS:
         raise ValueError(f"init must be one of {', '.join(map(repr, INITS))}, got {init!r}")

@@ -100,7 +100,10 @@ class _Segment:
     targets: dict[int, Operand] = field(default_factory=dict)
 
     def fill(
-        self, stores: list[tuple[int, Operand]], late: list[tuple[int, Operand]], sums: list[tuple[int, Operand]]
+        self,
+        stores: list[tuple[int, Operand]],
+        late: list[tuple[int, Operand]],
+        sums: list[tuple[int, Operand]],
     ) -> None:
         """Stores each node where it belongs; the late ones when nothing is read any more; adds up the sums."""
         nodes = [node for node, _ in (*stores, *late, *sums)]
@@ -362,7 +365,8 @@ def compiled(text: str, given: tuple[bool, ...]) -> Programs:
         fused,
         tuple(columns for _, columns in graph.products),
         tuple(
-            int(graph.nodes[left].value) if graph.nodes[left].op == "state" else -1 for left, _ in graph.products
+            int(graph.nodes[left].value) if graph.nodes[left].op == "state" else -1
+            for left, _ in graph.products
         ),
         inputs,
         len(graph.states),

@@ -165,7 +165,9 @@ def _call(
     )  # fmt: skip
 
 
-def _arrays(inputs: _Inputs, states: Sequence[Tensor], taps: Tensor, kept: Tensor) -> dict[str, Tensor | None]:
+def _arrays(
+    inputs: _Inputs, states: Sequence[Tensor], taps: Tensor, kept: Tensor
+) -> dict[str, Tensor | None]:
     """What both programs read, by the names of `Programs`."""
     named: dict[str, Tensor | None] = {"x": inputs.x, "parameters": inputs.parameters, "masks": inputs.masks}
     named |= {"noise": inputs.noise, "taps": taps, "kept": kept}
@@ -180,7 +182,9 @@ def _forward(
     """States, last states, taps; then what the gradient needs: kept (N, ·*H), and each product's input (N, H)."""
     programs = cell.programs
     inputs = _contiguous(inputs)
-    shape = _Shape.of(inputs._replace(initial=tuple(t[: _batch(inputs)] for t in inputs.initial)), batch_sizes, reverse)
+    shape = _Shape.of(
+        inputs._replace(initial=tuple(t[: _batch(inputs)] for t in inputs.initial)), batch_sizes, reverse
+    )
     x, rows, hidden = inputs.x, len(inputs.x), shape.hidden
     states = [x.new_empty(rows, hidden) for _ in inputs.initial]
     taps = x.new_empty(rows, programs.taps * hidden)
@@ -208,7 +212,12 @@ def _backward(
     """Gradients in the order of `_Inputs.flat`. outputs: `_forward`'s; gradients: of states, last states and taps."""
     programs = cell.programs
     count = len(inputs.initial)
-    states, taps, kept, lefts = outputs[:count], outputs[2 * count], outputs[2 * count + 1], outputs[2 * count + 2 :]
+    states, taps, kept, lefts = (
+        outputs[:count],
+        outputs[2 * count],
+        outputs[2 * count + 1],
+        outputs[2 * count + 2 :],
+    )
     shape = _Shape.of(inputs, batch_sizes, reverse)
     inputs, x = _contiguous(inputs), inputs.x
     rows, batch, hidden = len(x), shape.batch, shape.hidden
@@ -326,7 +335,9 @@ def _traced(cell: Cell, inputs: _Inputs, batch_sizes: list[int] | None, reverse:
     flat = inputs.flat()
     there = [t is not None for t in flat]
     how = _How(cell.text, cell.given, len(inputs.initial), len(inputs.weights), there)
-    found: list[Tensor] = torch.ops.elman.program(*how, [t for t in flat if t is not None], batch_sizes, reverse)
+    found: list[Tensor] = torch.ops.elman.program(
+        *how, [t for t in flat if t is not None], batch_sizes, reverse
+    )
     return found
 
 
@@ -340,7 +351,9 @@ def _op_backward(*arguments: Any) -> list[Tensor]:
     how = _How(*rest)
     inputs = how.inputs(tensors)
     found = _backward(how.cell, inputs, outputs, gradients, batch_sizes, reverse)
-    return [inputs.x.new_empty(0) if g is None else g for g, there in zip(found, how.there, strict=True) if there]
+    return [
+        inputs.x.new_empty(0) if g is None else g for g, there in zip(found, how.there, strict=True) if there
+    ]
 
 
 def _fake_forward(*arguments: Any) -> list[Tensor]:
@@ -352,7 +365,13 @@ def _fake_forward(*arguments: Any) -> list[Tensor]:
     whole = [x.new_empty(rows, hidden) for _ in range(how.states)]
     last = [x.new_empty(batch, hidden) for _ in range(how.states)]
     lefts = [x.new_empty(rows, hidden) if left < 0 else x.new_empty(0) for left in programs.lefts]
-    return [*whole, *last, x.new_empty(rows, programs.taps * hidden), x.new_empty(rows, programs.kept * hidden), *lefts]
+    return [
+        *whole,
+        *last,
+        x.new_empty(rows, programs.taps * hidden),
+        x.new_empty(rows, programs.kept * hidden),
+        *lefts,
+    ]
 
 
 def _fake_backward(*arguments: Any) -> list[Tensor]:

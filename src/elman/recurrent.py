@@ -95,7 +95,12 @@ class Recurrent(nn.Module, Sequenced):
         **options: Any,
     ) -> None:
         nn.Module.__init__(self)
-        counts = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers, "gates": kind.gates}
+        counts = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "gates": kind.gates,
+        }
         for name, value in counts.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
@@ -105,7 +110,12 @@ class Recurrent(nn.Module, Sequenced):
         assemble(kind)  # so that a step that can't be is refused here
         self._set_kind(kind)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
+        self.bias, self.batch_first, self.dropout, self.bidirectional = (
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+        )
         self._set_options(**options)
         if self.layer_norm and not kind.products:
             raise ValueError("layer_norm=True: the cell has no recurrent product to normalise")
@@ -131,8 +141,10 @@ class Recurrent(nn.Module, Sequenced):
             if recurrent:
                 shapes["weight_hh"] = (recurrent, hidden)
             if self.bias:
-                shapes |= {"bias_ih": (kind.gates * hidden,)} | ({"bias_hh": (recurrent,)} if recurrent else {})
-            shapes |= {name: (hidden,) for name in kind.parameters}
+                shapes |= {"bias_ih": (kind.gates * hidden,)} | (
+                    {"bias_hh": (recurrent,)} if recurrent else {}
+                )
+            shapes |= dict.fromkeys(kind.parameters, (hidden,))
             if self.layer_norm:
                 shapes |= {"norm_ih": (kind.gates * hidden,), "norm_hh": (recurrent,)}
             for name, shape in shapes.items():
@@ -162,12 +174,26 @@ class Recurrent(nn.Module, Sequenced):
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
-        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
-        changed = [f", {name}={getattr(self, name)}" for name, d in defaults.items() if getattr(self, name) != d]
+        defaults = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+        }
+        changed = [
+            f", {name}={getattr(self, name)}" for name, d in defaults.items() if getattr(self, name) != d
+        ]
         return text + "".join(changed) + self._options_repr()
 
     def forward(
-        self, input: Any, hx: Any = None, *, lengths: Lengths = None, reset: Any = None, return_trace: bool = False
+        self,
+        input: Any,
+        hx: Any = None,
+        *,
+        lengths: Lengths = None,
+        reset: Any = None,
+        return_trace: bool = False,
     ) -> Any:
         """As `LSTM.forward`: output, final state, and with return_trace every layer's states and what the step names.
 
@@ -185,7 +211,9 @@ class Recurrent(nn.Module, Sequenced):
         data = x.data if isinstance(x, PackedSequence) else x
         weight = getattr(self, "weight_ih_l0")  # noqa: B009
         if data.dtype != weight.dtype and not torch._C._is_any_autocast_enabled():
-            raise ValueError(f"input has dtype {data.dtype} but the weights have {weight.dtype}: convert one of them")
+            raise ValueError(
+                f"input has dtype {data.dtype} but the weights have {weight.dtype}: convert one of them"
+            )
         if data.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {data.shape[-1]}"
@@ -238,9 +266,7 @@ class _Named(Recurrent):
     ) -> None:
         """Arguments of `torch.nn.LSTM`; beyond them, `options.Options` and init. Raises as `Recurrent`."""
         sizes = (num_layers, bias, batch_first, dropout, bidirectional)
-        self._make(
-            self._kind(), input_size, hidden_size, *sizes, self._first_values, device, dtype, **beyond
-        )
+        self._make(self._kind(), input_size, hidden_size, *sizes, self._first_values, device, dtype, **beyond)
 
     def _set_kind(self, kind: Kind) -> None:
         pass  # known by its name
@@ -284,7 +310,9 @@ class IndRNN(_Named):
         """Arguments of `torch.nn.LSTM`, and nonlinearity by name. Raises as `Recurrent`."""
         if nonlinearity not in ("relu", "tanh"):
             raise ValueError(f"nonlinearity must be 'relu' or 'tanh', got {nonlinearity!r}")
-        object.__setattr__(self, "nonlinearity", nonlinearity)  # nn.Module takes none before its constructor has run
+        object.__setattr__(
+            self, "nonlinearity", nonlinearity
+        )  # nn.Module takes none before its constructor has run
         super().__init__(*sizes, **more)
 
     def _kind(self) -> Kind:

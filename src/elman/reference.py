@@ -137,7 +137,10 @@ def _reset(state: Tensor, initial: Tensor, flags: Tensor) -> Tensor:
 
 _OPERATIONS: dict[str, Callable[..., Tensor]] = {
     **{op: getattr(torch, op) for op in ("neg", "tanh", "sigmoid", "exp", "expm1", "log", "log1p", "sqrt")},
-    **{op: getattr(torch, op) for op in ("abs", "sign", "relu", "sin", "cos", "erf", "add", "sub", "mul", "div")},
+    **{
+        op: getattr(torch, op)
+        for op in ("abs", "sign", "relu", "sin", "cos", "erf", "add", "sub", "mul", "div")
+    },
     "max": torch.maximum,
     "min": torch.minimum,
     "less": lambda a, b: (a < b).to(a.dtype),
@@ -251,7 +254,9 @@ def scan(
         a, b = a.flip(0), b.flip(0)
     b = torch.cat((b[:1] + a[:1] * h0, b[1:]))
     step = 1
-    while step < len(b):  # now b[t] holds the last `step` terms of h[t], and a[t] the product of as many factors
+    while step < len(
+        b
+    ):  # now b[t] holds the last `step` terms of h[t], and a[t] the product of as many factors
         b = torch.cat((b[:step], b[step:] + a[step:] * b[:-step]))
         a = torch.cat((a[:step], a[step:] * a[:-step]))
         step *= 2

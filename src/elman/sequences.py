@@ -170,7 +170,13 @@ class Sequenced(Options):
             for reverse in (False, True) if self.bidirectional else (False,):
                 k = len(last)
                 part = Part(
-                    inputs, tuple(s[k] for s in initial), layout.sizes, flags, tuple(s[k] for s in after_reset), None, None
+                    inputs,
+                    tuple(s[k] for s in initial),
+                    layout.sizes,
+                    flags,
+                    tuple(s[k] for s in after_reset),
+                    None,
+                    None,
                 )
                 suffix = "_reverse" if reverse else ""
                 if isinstance(layout, Masked):
