@@ -37,7 +37,7 @@ LONG = (100_000, 1, 64, 64)
 
 def lstm_step(gates: Any, states: Any) -> Any:
     i, f, g, o = gates
-    h, c = states
+    c = states[1]
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 

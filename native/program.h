@@ -12,10 +12,11 @@
 namespace elman {
 
 // d = op(a, b, c). derivatives take a gradient a and a function's value b.
-#define ELMAN_OPERATIONS(X)                                                                                     \
-  X(copy)                                                                                                       \
-  X(neg) X(tanh) X(sigmoid) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(abs) X(sign) X(relu) X(sin) X(cos) X(erf) \
-      X(mean) X(add) X(sub) X(mul) X(div) X(max) X(min) X(less) X(dtanh) X(dsigmoid) X(where) X(fma)
+// clang-format off
+#define ELMAN_OPERATIONS(X)                                                                                        \
+  X(copy) X(neg) X(tanh) X(sigmoid) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(abs) X(sign) X(relu) X(sin) X(cos)   \
+  X(erf) X(mean) X(add) X(sub) X(mul) X(div) X(max) X(min) X(less) X(dtanh) X(dsigmoid) X(where) X(fma)
+// clang-format on
 
 enum class Op : int {
 #define ELMAN_OPERATION(name) name,

@@ -211,7 +211,7 @@ def of_constants(gates, states):
 
 
 def halves_apart(gates, states):
-    h, c = states
+    c = states[1]
     return torch.tanh(gates[0].input * c) + gates[0].recurrent, torch.relu(gates[0].recurrent)
 
 

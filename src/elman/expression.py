@@ -173,10 +173,10 @@ class Expression:
         return self._binary("less", other, True)
 
     def __le__(self, other: Any) -> "Expression":
-        return 1 - (self > other)
+        return _lift(self, 1) - self.__gt__(other)
 
     def __ge__(self, other: Any) -> "Expression":
-        return 1 - (self < other)
+        return _lift(self, 1) - self.__lt__(other)
 
     def __bool__(self) -> bool:
         raise ElmanError(

@@ -62,7 +62,7 @@ class _Layers(nn.RNNBase, Sequenced):
     """The gate that is open where the state is kept, and the one that is then shut, if they are two."""
 
     def _add_parameters(self) -> None:
-        like = self.weight_ih_l0
+        like = cast(Tensor, self.weight_ih_l0)
         directions = ["", "_reverse"] if self.bidirectional else [""]
         sizes = {"norm_ih": len(like), "norm_hh": len(like)}
         if self.mode == "LSTM":
@@ -91,7 +91,7 @@ class _Layers(nn.RNNBase, Sequenced):
             if name.startswith(("norm", "initial")):
                 nn.init.constant_(parameter, 1.0 if name.startswith("norm") and "bias" not in name else 0.0)
         init, forget_bias, chrono = self._beginnings
-        gates = len(self.weight_ih_l0) // self.hidden_size if self.hidden_size else 0
+        gates = len(cast(Tensor, self.weight_ih_l0)) // self.hidden_size if self.hidden_size else 0
         if gates and (init != "torch" or forget_bias is not None or chrono is not None):
             initialise(self.named_parameters(), gates, init, *self._keeping_gates, forget_bias, chrono)
 

@@ -7,6 +7,7 @@ Letters: T steps, B sequences as the user counts them, K of them with at least o
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class Layout:
 class Padded(Layout):
     """(T, B, ·), (B, T, ·) or, unbatched, (T, ·)."""
 
-    sizes = None
+    sizes: list[int] | None = None
 
     def __init__(self, x: Tensor, batch_first: bool) -> None:
         self.single = x.dim() == 2
@@ -53,14 +54,14 @@ class Padded(Layout):
         )
         self.count = self.batch
 
-    def rows(self, x: Any) -> Tensor:
+    def rows(self, x: Tensor) -> Tensor:
         x = x.transpose(0, 1) if self.batch_first else x
         return x if self.single else x.flatten(0, 1)
 
     def output(self, y: Tensor) -> Tensor:
         if self.single:
             return y
-        y = y.unflatten(0, (self.steps, self.batch))
+        y = y.view(self.steps, self.batch, y.shape[1])
         return y.transpose(0, 1) if self.batch_first else y
 
     def state_in(self, state: Tensor) -> Tensor:
@@ -86,14 +87,15 @@ class Ragged(Padded):
         b = self.order[b]
         self.index = b * self.steps + t if self.batch_first else t * self.batch + b
 
-    def rows(self, x: Any) -> Tensor:
+    def rows(self, x: Tensor) -> Tensor:
         return (x if self.single else x.flatten(0, 1)).index_select(0, self.index)
 
     def output(self, y: Tensor) -> Tensor:
         whole = y.new_zeros(self.steps * self.batch, y.shape[1]).index_copy(0, self.index, y)
         if self.single:
             return whole
-        return whole.unflatten(0, (self.batch, self.steps) if self.batch_first else (self.steps, self.batch))
+        outer = (self.batch, self.steps) if self.batch_first else (self.steps, self.batch)
+        return whole.view(*outer, y.shape[1])
 
     def state_in(self, state: Tensor) -> Tensor:
         return super().state_in(state).index_select(1, self.order[: self.count])
@@ -117,7 +119,7 @@ class Masked(Padded):
         self.there = t < lengths
         self.turned = torch.where(self.there, lengths - 1 - t, t)  # (T, B): its own inverse
 
-    def rows(self, x: Any) -> Tensor:
+    def rows(self, x: Tensor) -> Tensor:
         return self._cut(super().rows(x))
 
     def output(self, y: Tensor) -> Any:
@@ -235,7 +237,7 @@ def backward_flags(flags: Tensor, sizes: list[int] | None, batch: int) -> Tensor
         return torch.cat((flags[batch:], flags.new_zeros(batch)))
     found = torch.zeros_like(flags)
     at = 0
-    for size, later in zip(sizes, sizes[1:], strict=False):
+    for size, later in pairwise(sizes):
         found[at : at + later] = flags[at + size : at + size + later]
         at += size
     return found

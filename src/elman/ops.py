@@ -341,9 +341,9 @@ def _backward(
     _native.backward(
         _CELLS[cell], y.dtype == torch.float64, steps, batch, hidden, batch_sizes or (), reverse,
         torch.get_num_threads(), pointer(resets and resets.flags), 0 if x is None else x.shape[1],
-        0 if single else w.data_ptr(), y.data_ptr(), c.data_ptr(), gates.data_ptr(), hidden_n.data_ptr(), h.data_ptr(), pointer(c_first), pointer(dy),
-        dgates.data_ptr(), pointer(dhidden_n), dh.data_ptr(), pointer(dc), pointer(x), pointer(dw_ih),
-        pointer(dbias), dw.data_ptr(), pointer(db_hn),
+        0 if single else w.data_ptr(), y.data_ptr(), c.data_ptr(), gates.data_ptr(), hidden_n.data_ptr(),
+        h.data_ptr(), pointer(c_first), pointer(dy), dgates.data_ptr(), pointer(dhidden_n),
+        dh.data_ptr(), pointer(dc), pointer(x), pointer(dw_ih), pointer(dbias), dw.data_ptr(), pointer(db_hn),
     )  # fmt: skip
     if single:
         if dhidden_n is None:
@@ -438,7 +438,8 @@ def _differentiable_gradients(
 ) -> list[Tensor | None]:
     """The same gradients through `reference`, so that they can be differentiated again (`create_graph=True`)."""
     xproj = Source(*inputs[:4]).project()
-    outputs = reference.recurrence(ctx.cell, xproj, *inputs[4:8], ctx.batch_sizes, ctx.reverse, *inputs[8:11])
+    h0, c0, w_hh, b_hn, *resets = inputs[4:]
+    outputs = reference.recurrence(ctx.cell, xproj, h0, c0, w_hh, b_hn, ctx.batch_sizes, ctx.reverse, *resets)
     return differentiable(outputs, inputs, grads)
 
 
@@ -509,7 +510,8 @@ class _Step(torch.autograd.Function):
 _library: Any = torch.library.Library("elman", "DEF")  # type: ignore[no-untyped-call]
 _library.define(
     "recurrence(str cell, Tensor xproj, Tensor h0, Tensor? c0, Tensor w_hh, Tensor? b_hn, Tensor? flags, "
-    "Tensor? h_reset, Tensor? c_reset, SymInt[]? batch_sizes, bool reverse) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    "Tensor? h_reset, Tensor? c_reset, SymInt[]? batch_sizes, bool reverse) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _library.define(
     "recurrence_backward(str cell, Tensor h0, Tensor? c0, Tensor w_hh, Tensor y, Tensor c, Tensor gates, "
@@ -581,9 +583,13 @@ def _traced_forward(
 _library.impl("recurrence", _traced_forward, "CPU")
 
 
-def _traced_backward_kernel(*arguments: Any) -> tuple[Tensor, ...]:
-    *others, flags, h_reset, c_reset, batch_sizes, reverse = arguments
-    found = _backward(*others, batch_sizes, reverse, _resets(flags, h_reset, c_reset))
+def _traced_backward_kernel(
+    cell: str, h0: Tensor, c0: Tensor | None, w_hh: Tensor, y: Tensor, c: Tensor, gates: Tensor, hidden_n: Tensor,
+    dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, flags: Tensor | None, h_reset: Tensor | None,
+    c_reset: Tensor | None, batch_sizes: list[int] | None, reverse: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    resets = _resets(flags, h_reset, c_reset)
+    found = _backward(cell, h0, c0, w_hh, y, c, gates, hidden_n, dy, dh_n, dc_n, batch_sizes, reverse, resets)
     wanted = (*found[:5], found.h_reset, found.c_reset)
     return tuple(found.dgates.new_empty(0) if t is None else t for t in wanted)
 

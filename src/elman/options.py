@@ -130,10 +130,10 @@ def initialise(
     for name, parameter in named:
         hidden = len(parameter) // gates
         if name.startswith("weight_hh") and init != "torch" and parameter.dim() == 2:
-            for gate in parameter.split(hidden):
+            for gate in torch.split(parameter, hidden):
                 nn.init.orthogonal_(gate) if init == "orthogonal" else nn.init.xavier_uniform_(gate)
         elif name.startswith("weight_ih") and init != "torch":
-            for gate in parameter.split(hidden):
+            for gate in torch.split(parameter, hidden):
                 nn.init.xavier_uniform_(gate)
         elif name.startswith("bias") and init != "torch":
             nn.init.zeros_(parameter)

@@ -309,9 +309,9 @@ def _backward(graph: Graph, d: Derivative, kept: list[int], fused: bool) -> Code
         layout.places.setdefault(node, (layout.array(f"new{j}", _NOW, 1), 0))
     layout.place_each("carried", "carried", _SEQUENCE)
     layout.place_each("back", "back", _LOCAL)
-    for i, node in enumerate(graph.nodes):
-        if node.op == "given":
-            k = int(node.value)
+    for i, leaf in enumerate(graph.nodes):
+        if leaf.op == "given":
+            k = int(leaf.value)
             name, columns = (f"given{k}", 1) if k < states else ("given_taps", taps)
             layout.places[i] = (layout.array(name, _NOW, columns), max(0, k - states))
     zero = graph.constant(0)

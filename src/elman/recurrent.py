@@ -284,7 +284,7 @@ class PeepholeLSTM(_Named):
     """
 
     _name = "peephole_lstm"
-    _first_values = {"peephole_i": 0.0, "peephole_f": 0.0, "peephole_o": 0.0}
+    _first_values: Mapping[str, float] = {"peephole_i": 0.0, "peephole_f": 0.0, "peephole_o": 0.0}
     _keeping_gates = (1, 0)
 
 

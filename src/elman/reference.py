@@ -171,7 +171,7 @@ def graph_step(graph: Graph, leaves: dict[str, Sequence[Tensor]], weights: Affin
         elif node.op == "product":
             value = F.linear(arguments[0], *weights[int(node.value)])
         elif node.op == "column":
-            value = arguments[0].unflatten(1, (-1, like.shape[1]))[:, int(node.value)]
+            value = torch.split(arguments[0], like.shape[1], dim=1)[int(node.value)]
         else:
             value = _OPERATIONS[node.op](*arguments)
         values.append(value)
@@ -193,13 +193,14 @@ def program(
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """Run a traced cell over every step of a batch of sequences, as `recurrence` does with a built-in one.
 
-    x (N, ·*H) its inputs; initial, each (B, H); parameters (·, H); masks (B, ·*H); noise (N, ·*H); resets (N,) and after_reset, each (B, H), as in `recurrence`.
+    x (N, ·*H) its inputs; initial, each (B, H); parameters (·, H); masks (B, ·*H); noise (N, ·*H); resets (N,)
+    and after_reset, each (B, H), as in `recurrence`.
     Returns each state at every row (N, H); each state after its sequence's last step (B, H); taps (N, ·*H).
     """
     hidden = initial[0].shape[1]
 
     def columns(t: Tensor | None, rows: slice) -> list[Tensor]:
-        return [] if t is None else list(t[rows].split(hidden, dim=1))
+        return [] if t is None else list(torch.split(t[rows], hidden, dim=1))
 
     state = list(initial)
     found: list[list[Tensor]] = []
@@ -249,7 +250,7 @@ def scan(
         begins = resets.bool()[:, None]
         b = torch.where(begins, b + a * h_reset.repeat(len(b) // batch, 1), b)
         a = a.masked_fill(begins, 0)
-    a, b = (t.unflatten(0, (-1, batch)) for t in (a, b))
+    a, b = (t.reshape(-1, batch, t.shape[1]) for t in (a, b))
     if reverse:
         a, b = a.flip(0), b.flip(0)
     b = torch.cat((b[:1] + a[:1] * h0, b[1:]))

@@ -67,7 +67,7 @@ def run_assembled(found: Assembled, names: Sequence[str], d: Direction, part: Pa
         hidden = part.initial[0].shape[1]
         biases = [d.norm_hh.new_zeros(len(w)) if b is None else b for w, b in d.products]
         products = [(w, None) for w, _ in d.products]
-        parameters = [*d.parameters, *d.norm_hh.split(hidden), *torch.cat(biases).split(hidden)]
+        parameters = [*d.parameters, *torch.split(d.norm_hh, hidden), *torch.split(torch.cat(biases), hidden)]
     dtype = d.w_ih.dtype
     # Under autocast the product came out narrow; the recurrence runs in the weights' own dtype.
     initial, after_reset = ([t.to(dtype) for t in states] for states in (part.initial, part.after_reset))
@@ -209,7 +209,7 @@ class Sequenced(Options):
             return y
         mask = F.dropout(y.new_ones(layout.count, y.shape[1]), self.input_dropout)
         if layout.sizes is None:
-            return (y.unflatten(0, (-1, layout.count)) * mask).flatten(0, 1)
+            return (y.view(-1, layout.count, y.shape[1]) * mask).flatten(0, 1)
         return y * torch.cat([mask[:size] for size in layout.sizes])
 
     def _run_masked(self, layer: int, suffix: str, part: Part, reverse: bool, layout: Masked) -> Outcome:

@@ -220,7 +220,7 @@ class _Builder:
         return after, shown
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def assemble(
     kind: Kind,
     *,
