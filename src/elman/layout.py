@@ -146,6 +146,13 @@ class Packed(Layout):
         self.data, self.batch_sizes, self.order, self.restore = packed
         self.sizes: list[int] | None = self.batch_sizes.tolist()
         assert self.sizes is not None
+        if self.data.dim() != 2:
+            raise RuntimeError(f"input must have 2 dimensions, got {self.data.dim()}")
+        if sum(self.sizes) != len(self.data) or self.sizes != sorted(self.sizes, reverse=True):
+            raise RuntimeError(
+                f"batch_sizes must not increase and must sum to the {len(self.data)} rows of data, got {self.sizes}; "
+                "make packed sequences with torch.nn.utils.rnn.pack_padded_sequence or pack_sequence"
+            )
         self.batch = self.count = self.sizes[0]
 
     def rows(self, x: Any) -> Tensor:
@@ -171,7 +178,7 @@ def layout_of(x: Any, batch_first: bool, lengths: Lengths) -> Layout:
     padded = Padded(x, batch_first)
     if isinstance(lengths, Tensor) and torch.compiler.is_compiling():
         _check_numbers(lengths, padded.batch)
-        return Masked(x, batch_first, lengths.reshape(-1).to(x.device))
+        return Masked(x, batch_first, lengths.reshape(-1).to(x.device, torch.int64))
     found = check_lengths(lengths, padded.steps, padded.batch)
     if found is None:
         return padded
@@ -227,6 +234,8 @@ def reset_flags(reset: Any, layout: Layout, x: Any, batch_first: bool) -> Tensor
     if isinstance(reset, PackedSequence) != packed or tuple(flags.shape) != expected:
         kind = "a PackedSequence like the input" if packed else f"of the shape {expected}"
         raise ValueError(f"reset must be {kind}, got the shape {tuple(flags.shape)}")
+    if isinstance(reset, PackedSequence) and not torch.equal(reset.batch_sizes, x.batch_sizes):
+        raise ValueError("reset must be packed with the lengths of the input, but its batch_sizes are others")
     rows = layout.rows(reset if packed else flags.unsqueeze(-1))
     return rows.reshape(-1).to(torch.uint8)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 PROBABILITIES = ("recurrent_dropout", "input_dropout", "zoneout", "weight_dropout")
 INITS = ("torch", "orthogonal", "glorot")
+_OWN = ("weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l")
 
 
 class Options:
@@ -56,7 +57,8 @@ class Options:
         values = (recurrent_dropout, input_dropout, zoneout, weight_dropout)
         for name, value in zip(PROBABILITIES, values, strict=True):
             check_probability(name, value)
-        if checkpoint_every is not None and (not isinstance(checkpoint_every, int) or checkpoint_every < 1):
+        every = 1 if checkpoint_every is None else checkpoint_every
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ValueError(
                 f"checkpoint_every must be a number of steps, at least 1, or None, got {checkpoint_every!r}"
             )
@@ -101,6 +103,8 @@ def check_init(
         raise ValueError(f"init must be one of {', '.join(map(repr, INITS))}, got {init!r}")
     if forget_bias is not None and chrono is not None:
         raise ValueError("forget_bias and chrono both set the forget gate's bias: give one of them")
+    if forget_bias is not None and (not isinstance(forget_bias, int | float) or isinstance(forget_bias, bool)):
+        raise TypeError(f"forget_bias must be a number, got {forget_bias!r}")
     if forget_bias is not None and not has_forget_gate:
         raise ValueError(f"forget_bias={forget_bias!r}: {kind} has no forget gate")
     if chrono is not None and not has_forget_gate:
@@ -127,7 +131,11 @@ def initialise(
     uniform on [1, chrono - 1], and `opposite`, where there is such a gate, with its negative (Tallec and Ollivier,
     "Can recurrent neural networks warp time?", 2018).
     """
-    for name, parameter in named:
+    own = {name: parameter for name, parameter in named if name.startswith(_OWN)}
+    if not any(name.startswith("bias") for name in own) and (forget_bias is not None or chrono is not None):
+        option = f"chrono={chrono!r}" if forget_bias is None else f"forget_bias={forget_bias!r}"
+        raise ValueError(f"{option} with bias=False: there is no bias to set")
+    for name, parameter in own.items():
         hidden = len(parameter) // gates
         if name.startswith("weight_hh") and init != "torch" and parameter.dim() == 2:
             for gate in torch.split(parameter, hidden):

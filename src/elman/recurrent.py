@@ -24,6 +24,8 @@ from elman.steps import KINDS, Kind, assemble
 
 __all__ = ["CoupledLSTM", "IndRNN", "MinGRU", "MinLSTM", "PeepholeLSTM", "Recurrent"]
 
+_TAKEN = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "norm_ih", "norm_hh")
+
 
 class Recurrent(nn.Module, Sequenced):
     """Layers of a cell that is given by its step.
@@ -70,7 +72,12 @@ class Recurrent(nn.Module, Sequenced):
 
         Raises ElmanError where the step does what it can't; ValueError or TypeError naming the argument.
         """
+        if isinstance(states, str) or not states or len(set(states)) < len(states):
+            raise ValueError(f"states must be names, one or more, each another, got {states!r}")
         names = tuple(parameters or {})
+        taken = [name for name in names if name in _TAKEN]
+        if taken:
+            raise ValueError(f"parameters: {taken[0]!r} is a name of the layer's own weights, choose another")
         kind = Kind(step, gates, tuple(states), (gates,) if recurrent else (), names)
         sizes = (num_layers, bias, batch_first, dropout, bidirectional)
         self._make(kind, input_size, hidden_size, *sizes, parameters or {}, device, dtype, **beyond)
@@ -231,6 +238,8 @@ class Recurrent(nn.Module, Sequenced):
             if tuple(state.shape) != (outer, *batch, self.hidden_size):
                 expected = (outer, *batch, self.hidden_size)
                 raise RuntimeError(f"Expected state '{name}' of size {expected}, got {tuple(state.shape)}")
+            if state.dtype != data.dtype and not torch._C._is_any_autocast_enabled():
+                raise RuntimeError(f"state '{name}' has dtype {state.dtype} but the input has {data.dtype}: convert one")
 
     def _direction(self, layer: int, suffix: str) -> Direction:
         def there(name: str) -> Any:
@@ -317,6 +326,9 @@ class IndRNN(_Named):
 
     def _kind(self) -> Kind:
         return KINDS[f"ind_rnn_{self.nonlinearity}"]
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (f", nonlinearity={self.nonlinearity}" if self.nonlinearity != "relu" else "")
 
     def reset_parameters(self) -> None:
         """As `Recurrent`; the recurrent weights uniform on [0, 1]."""

@@ -210,10 +210,12 @@ class Sequenced(Options):
         mask = F.dropout(y.new_ones(layout.count, y.shape[1]), self.input_dropout)
         if layout.sizes is None:
             return (y.view(-1, layout.count, y.shape[1]) * mask).flatten(0, 1)
-        return y * torch.cat([mask[:size] for size in layout.sizes])
+        return y * torch.cat([mask[:0], *(mask[:size] for size in layout.sizes)])
 
     def _run_masked(self, layer: int, suffix: str, part: Part, reverse: bool, layout: Masked) -> Outcome:
         """Both directions from left to right, the backward one over sequences that were turned around."""
+        if getattr(self, "proj_size", 0):
+            raise ValueError("proj_size with lengths cannot be compiled or exported")
         if part.flags is not None:
             flags = part.flags * layout.there.flatten()
             flags = layout.turn(backward_flags(flags, None, layout.batch)) if reverse else flags
@@ -228,7 +230,7 @@ class Sequenced(Options):
 
     def _run_direction(self, layer: int, suffix: str, part: Part, reverse: bool, show: bool) -> Outcome:
         if len(part.x) == 0:  # no sequence has a step
-            return Outcome(part.x.new_zeros(0, self.hidden_size), list(part.initial), {})
+            return self._without_rows(layer, suffix, part, show)
         if part.flags is not None and reverse:
             part = part._replace(flags=backward_flags(part.flags, part.sizes, len(part.initial[0])))
         drops = self.training and self.weight_dropout
@@ -246,6 +248,12 @@ class Sequenced(Options):
         found, part = self._assembled(part, show)
         names = self._kind().states
         return self._run_part(lambda p: run_assembled(found, names, direction, p, reverse), part, reverse)
+
+    def _without_rows(self, layer: int, suffix: str, part: Part, show: bool) -> Outcome:
+        d = self._direction(layer, suffix)
+        y = F.linear(part.x, d.w_ih, d.b_ih).to(part.x.dtype)[:, : part.initial[0].shape[1]]  # autograd sees it
+        names = (*self._kind().states, *self._assembled(part, show)[0].taps) if show else ()
+        return Outcome(y, list(part.initial), dict.fromkeys(names, y))
 
     def _run_part(self, run: Callable[[Part], Outcome], part: Part, reverse: bool) -> Outcome:
         # Transforms of torch.func see no saved tensors that could be computed again.

@@ -217,6 +217,9 @@ class _Builder:
                 f"a cell's step must return its new states ({', '.join(names)}), each an expression, and may add a "
                 f"dict of named expressions; got {result!r}"
             )
+        taken = [name for name in shown if name in names]
+        if taken:
+            raise ElmanError(f"a cell's step names a value {taken[0]!r}, as a state is named: choose another name")
         return after, shown
 
 
