@@ -103,7 +103,9 @@ def check_init(
         raise ValueError(f"init must be one of {', '.join(map(repr, INITS))}, got {init!r}")
     if forget_bias is not None and chrono is not None:
         raise ValueError("forget_bias and chrono both set the forget gate's bias: give one of them")
-    if forget_bias is not None and (not isinstance(forget_bias, int | float) or isinstance(forget_bias, bool)):
+    if forget_bias is not None and (
+        not isinstance(forget_bias, int | float) or isinstance(forget_bias, bool)
+    ):
         raise TypeError(f"forget_bias must be a number, got {forget_bias!r}")
     if forget_bias is not None and not has_forget_gate:
         raise ValueError(f"forget_bias={forget_bias!r}: {kind} has no forget gate")

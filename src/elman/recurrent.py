@@ -239,7 +239,9 @@ class Recurrent(nn.Module, Sequenced):
                 expected = (outer, *batch, self.hidden_size)
                 raise RuntimeError(f"Expected state '{name}' of size {expected}, got {tuple(state.shape)}")
             if state.dtype != data.dtype and not torch._C._is_any_autocast_enabled():
-                raise RuntimeError(f"state '{name}' has dtype {state.dtype} but the input has {data.dtype}: convert one")
+                raise RuntimeError(
+                    f"state '{name}' has dtype {state.dtype} but the input has {data.dtype}: convert one"
+                )
 
     def _direction(self, layer: int, suffix: str) -> Direction:
         def there(name: str) -> Any:
@@ -328,7 +330,9 @@ class IndRNN(_Named):
         return KINDS[f"ind_rnn_{self.nonlinearity}"]
 
     def extra_repr(self) -> str:
-        return super().extra_repr() + (f", nonlinearity={self.nonlinearity}" if self.nonlinearity != "relu" else "")
+        return super().extra_repr() + (
+            f", nonlinearity={self.nonlinearity}" if self.nonlinearity != "relu" else ""
+        )
 
     def reset_parameters(self) -> None:
         """As `Recurrent`; the recurrent weights uniform on [0, 1]."""

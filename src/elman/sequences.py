@@ -251,7 +251,9 @@ class Sequenced(Options):
 
     def _without_rows(self, layer: int, suffix: str, part: Part, show: bool) -> Outcome:
         d = self._direction(layer, suffix)
-        y = F.linear(part.x, d.w_ih, d.b_ih).to(part.x.dtype)[:, : part.initial[0].shape[1]]  # autograd sees it
+        y = F.linear(part.x, d.w_ih, d.b_ih).to(part.x.dtype)[
+            :, : part.initial[0].shape[1]
+        ]  # autograd sees it
         names = (*self._kind().states, *self._assembled(part, show)[0].taps) if show else ()
         return Outcome(y, list(part.initial), dict.fromkeys(names, y))
 

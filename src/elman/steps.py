@@ -219,7 +219,9 @@ class _Builder:
             )
         taken = [name for name in shown if name in names]
         if taken:
-            raise ElmanError(f"a cell's step names a value {taken[0]!r}, as a state is named: choose another name")
+            raise ElmanError(
+                f"a cell's step names a value {taken[0]!r}, as a state is named: choose another name"
+            )
         return after, shown
 
 
@@ -251,8 +253,10 @@ def _assemble(
     before, after, shown = builder.build()
     if zoneout > 0:
         for j, (old, new) in enumerate(zip(before, after, strict=True)):
-            keep: Any = leaf(builder.graph, "noise", j) if training else zoneout
-            after[j] = new + keep * (old - new)
+            if training:  # chosen, not mixed: a kept value stays the same to the last bit
+                after[j] = torch.where(leaf(builder.graph, "noise", j), old, new)  # type: ignore[call-overload]
+            else:
+                after[j] = new + zoneout * (old - new)
     graph = builder.graph
     graph.states = [e.node for e in after]
     if show:
