@@ -28,6 +28,7 @@ format: $(READY)
 bench: $(READY)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/layers.py --all --peers all --json build/layers.json --picture build/layers.png
+	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/stream.py
 	$(BIN)/python benchmarks/scaling.py
 
