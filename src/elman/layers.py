@@ -44,7 +44,7 @@ class _Layers(nn.RNNBase, Sequenced):
     ) -> None:
         """After torch.nn's constructor: the options, their parameters, the first weights."""
         keep, _ = self._keeping_gates
-        check_init(init, forget_bias, chrono, keep is not None, type(self).__name__)
+        check_init(init, forget_bias, chrono, keep is not None, self.mode == "LSTM", type(self).__name__)
         self._set_options(**options)
         if self.proj_size and (
             self.layer_norm or self.zoneout or self.recurrent_dropout or self.learn_initial_state
@@ -219,7 +219,15 @@ class _Layers(nn.RNNBase, Sequenced):
             if part.flags is not None:
                 resets = ops.Resets(part.flags, *(*part.after_reset, None)[:2])  # type: ignore[arg-type]
             y, h, c = run_direction(
-                cell, part.x, weights, h0, c0, len(part.initial[0]), part.sizes, suffix != "", resets=resets
+                cell,
+                part.x,
+                weights,
+                h0,
+                c0,
+                part.initial[0].shape[0],
+                part.sizes,
+                suffix != "",
+                resets=resets,
             )
             return Outcome(y, [h] if c is None else [h, c], {})
 

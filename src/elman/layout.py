@@ -50,7 +50,7 @@ class Padded(Layout):
         self.single = x.dim() == 2
         self.batch_first = batch_first and not self.single
         self.steps, self.batch = (
-            (len(x), 1) if self.single else x.shape[:2] if not batch_first else x.shape[1::-1]
+            (x.shape[0], 1) if self.single else x.shape[:2] if not batch_first else x.shape[1::-1]
         )
         self.count = self.batch
 
@@ -103,7 +103,8 @@ class Ragged(Padded):
     def state_out(self, state: Tensor, initial: Tensor) -> Tensor:
         if self.count < self.batch:
             initial = super().state_in(initial)
-            state = torch.cat((state, initial.index_select(1, self.order[self.count :])), dim=1)
+            ended = initial.index_select(1, self.order[self.count :]).to(state.dtype)
+            state = torch.cat((state, ended), dim=1)
         state = state.index_select(1, self.restore)
         return state.squeeze(1) if self.single else state
 

@@ -96,9 +96,12 @@ def check_probability(name: str, value: Any) -> None:
 
 
 def check_init(
-    init: str, forget_bias: float | None, chrono: int | None, has_forget_gate: bool, kind: str
+    init: str, forget_bias: float | None, chrono: int | None, keeps: bool, forgets: bool, kind: str
 ) -> None:
-    """Raises ValueError, naming the argument, for what `initialise` cannot do."""
+    """Raises ValueError or TypeError, naming the argument, for what `initialise` cannot do.
+
+    keeps: whether a gate keeps the state; forgets: whether that is a forget gate (GRU's is its update gate).
+    """
     if init not in INITS:
         raise ValueError(f"init must be one of {', '.join(map(repr, INITS))}, got {init!r}")
     if forget_bias is not None and chrono is not None:
@@ -107,9 +110,9 @@ def check_init(
         not isinstance(forget_bias, int | float) or isinstance(forget_bias, bool)
     ):
         raise TypeError(f"forget_bias must be a number, got {forget_bias!r}")
-    if forget_bias is not None and not has_forget_gate:
+    if forget_bias is not None and not forgets:
         raise ValueError(f"forget_bias={forget_bias!r}: {kind} has no forget gate")
-    if chrono is not None and not has_forget_gate:
+    if chrono is not None and not keeps:
         raise ValueError(f"chrono={chrono!r}: {kind} has no gate that keeps its state")
     if chrono is not None and (not isinstance(chrono, int) or chrono < 2):
         raise ValueError(f"chrono must be the longest time to remember, in steps, at least 2, got {chrono!r}")

@@ -113,7 +113,8 @@ class Recurrent(nn.Module, Sequenced):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(f"dropout must be a probability from 0 to 1, got {dropout!r}")
-        check_init(init, forget_bias, chrono, self._keeping_gates[0] is not None, type(self).__name__)
+        keeps = self._keeping_gates[0] is not None
+        check_init(init, forget_bias, chrono, keeps, keeps, type(self).__name__)
         assemble(kind)  # so that a step that can't be is refused here
         self._set_kind(kind)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers

@@ -71,7 +71,7 @@ def run_assembled(found: Assembled, names: Sequence[str], d: Direction, part: Pa
     dtype = d.w_ih.dtype
     # Under autocast the product came out narrow; the recurrence runs in the weights' own dtype.
     initial, after_reset = ([t.to(dtype) for t in states] for states in (part.initial, part.after_reset))
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
         result = program_ops.run(
             found.cell,
             projected.to(dtype),
@@ -226,13 +226,14 @@ class Sequenced(Options):
         last = [layout.last(shown[n], i) for n, i in zip(self._kind().states, part.initial, strict=True)]
         if reverse:
             shown = {name: layout.turn(value) for name, value in shown.items()}
-        return Outcome(shown[self._kind().states[0]], last, shown)
+        y = shown[self._kind().states[0]].to(part.x.dtype)
+        return Outcome(y, [t.to(y.dtype) for t in last], shown)
 
     def _run_direction(self, layer: int, suffix: str, part: Part, reverse: bool, show: bool) -> Outcome:
-        if len(part.x) == 0:  # no sequence has a step
+        if part.x.shape[0] == 0:  # no sequence has a step
             return self._without_rows(layer, suffix, part, show)
         if part.flags is not None and reverse:
-            part = part._replace(flags=backward_flags(part.flags, part.sizes, len(part.initial[0])))
+            part = part._replace(flags=backward_flags(part.flags, part.sizes, part.initial[0].shape[0]))
         drops = self.training and self.weight_dropout
         if not (show or self.layer_norm or self.zoneout or (self.training and self.recurrent_dropout)):
             w_hh = None
@@ -268,9 +269,11 @@ class Sequenced(Options):
         kind, hidden = self._kind(), self.hidden_size
         like = part.initial[0]
         if self.training and self.recurrent_dropout and kind.products:
-            part = part._replace(masks=F.dropout(like.new_ones(len(like), hidden), self.recurrent_dropout))
+            part = part._replace(
+                masks=F.dropout(like.new_ones(like.shape[0], hidden), self.recurrent_dropout)
+            )
         if self.training and self.zoneout:
-            noise = like.new_empty(len(part.x), len(kind.states) * hidden).bernoulli_(self.zoneout)
+            noise = like.new_empty(part.x.shape[0], len(kind.states) * hidden).bernoulli_(self.zoneout)
             part = part._replace(noise=noise)
         found = assemble(
             kind,
