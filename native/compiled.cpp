@@ -59,6 +59,11 @@ void CompiledProgram::run(ProgramCall<T> call) const {
     packed[s.weights] = to;
   }
   call.weights = packed.data();
+  int64_t rows = 0;
+  for (int64_t t = 0; t < call.shape.steps; ++t)
+    rows += call.shape.batch_sizes ? call.shape.batch_sizes[t] : call.shape.batch;
+  for (int i = 0; i < program_.arrays; ++i)
+    if (arrays_[i].span == Span::now) expect_writes(call.arrays[i], rows * arrays_[i].columns * H);
   k.run_program(program_, call);
 }
 

@@ -1,9 +1,5 @@
 #include "layer.h"
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
 #include <vector>
 
@@ -13,18 +9,6 @@ namespace elman {
 namespace {
 
 constexpr int64_t kWorthSplitting = 400'000;  // weights of one step: fewer are read faster than a thread is woken
-constexpr uintptr_t kHugePage = 2 << 20;
-
-// Fresh memory of many megabytes costs a page fault every 4 KiB: ask for large pages before the first touch.
-template <class T>
-void expect_writes(T* p, int64_t count) {
-#ifdef __linux__
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(p) + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t end = reinterpret_cast<uintptr_t>(p + count) / kHugePage * kHugePage;
-  if (p && begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
-}
-
 int64_t rows_at(const Shape& shape, int64_t t) { return shape.batch_sizes ? shape.batch_sizes[t] : shape.batch; }
 
 }  // namespace

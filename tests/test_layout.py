@@ -146,7 +146,9 @@ def test_lengths_give_what_a_packed_sequence_gives(cell, num_layers, bidirection
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
 
 
-@pytest.mark.parametrize("lengths", [tuple(LENGTHS), *(torch.tensor(LENGTHS, dtype=d) for d in INTEGERS)], ids=str)
+@pytest.mark.parametrize(
+    "lengths", [tuple(LENGTHS), *(torch.tensor(LENGTHS, dtype=d) for d in INTEGERS)], ids=str
+)
 def test_lengths_are_any_whole_numbers(lengths):
     layer, x = made("GRU", bidirectional=True), draw(STEPS, 4, INPUT)
     for a, b in zip(layer(x, lengths=lengths), layer(x, lengths=LENGTHS), strict=True):
@@ -238,9 +240,7 @@ def test_padding_has_no_influence(kind, garbage):
     dirty = clean.detach().masked_fill(past[..., None], garbage).requires_grad_()
     reset = torch.rand(STEPS, 4) < 0.3
     results = [layer(x, lengths=LENGTHS, reset=r) for x, r in ((clean, reset & ~past), (dirty, reset | past))]
-    grads = [
-        gradients(r, [x, *layer.parameters()]) for r, x in zip(results, (clean, dirty), strict=True)
-    ]
+    grads = [gradients(r, [x, *layer.parameters()]) for r, x in zip(results, (clean, dirty), strict=True)]
     for a, b in zip([*tensors_in(results[0]), *grads[0]], [*tensors_in(results[1]), *grads[1]], strict=True):
         assert torch.equal(a, b)
     assert not grads[1][0][past].any()
@@ -459,7 +459,13 @@ def test_inputs_and_states_that_do_not_fit_are_refused_with_lengths_too(kind):
         layer(X[:0], lengths=[0] * 4)
     with pytest.raises(RuntimeError, match="input_size"):
         layer(X[..., :2], lengths=LENGTHS)
-    for cut in (lambda s: s[:, :3], lambda s: s[..., :3], lambda s: s[:1], lambda s: s[:, 0], lambda s: s.float()):
+    for cut in (
+        lambda s: s[:, :3],
+        lambda s: s[..., :3],
+        lambda s: s[:1],
+        lambda s: s[:, 0],
+        lambda s: s.float(),
+    ):
         bad = cut(good) if isinstance(good, Tensor) else tuple(map(cut, good))
         with pytest.raises(RuntimeError, match=r"hidden|hx"):
             layer(X, bad, lengths=LENGTHS)

@@ -80,7 +80,10 @@ def loop(
                 return getattr(layer, f"{name}_l{k}{suffix}", None)
 
             hidden = w_hh if w_hh is not None else there("weight_hh")
-            b_ih, b_hh = (b if b is not None else torch.zeros((), dtype=x.dtype) for b in map(there, ("bias_ih", "bias_hh")))
+            b_ih, b_hh = (
+                b if b is not None else torch.zeros((), dtype=x.dtype)
+                for b in map(there, ("bias_ih", "bias_hh"))
+            )
             norm_c = None if there("norm_c") is None else (there("norm_c"), there("norm_c_bias"))
             if state is not None:
                 states = [s[len(last)] for s in state]
@@ -131,7 +134,13 @@ DETERMINISTIC = {
     "residual": {"residual": True},
     "learned state": {"learn_initial_state": True},
     "random ones in evaluation": {"recurrent_dropout": 0.5, "input_dropout": 0.5, "weight_dropout": 0.5},
-    "all": {"layer_norm": True, "zoneout": 0.2, "residual": True, "learn_initial_state": True, "weight_dropout": 0.1},
+    "all": {
+        "layer_norm": True,
+        "zoneout": 0.2,
+        "residual": True,
+        "learn_initial_state": True,
+        "weight_dropout": 0.1,
+    },
 }
 
 
@@ -143,7 +152,11 @@ def test_in_evaluation(cell, option, bidirectional):
     x = draw(STEPS, BATCH, INPUT)
     state = [draw(4 if bidirectional else 2, BATCH, HIDDEN) for _ in range(2 if cell == "LSTM" else 1)]
     for given in (None, state):
-        leaves = [x, *(given or []), *(p for n, p in layer.named_parameters() if given is None or "initial" not in n)]
+        leaves = [
+            x,
+            *(given or []),
+            *(p for n, p in layer.named_parameters() if given is None or "initial" not in n),
+        ]
         found = layer(x, None if given is None else tuple(given) if cell == "LSTM" else given[0])
         assert_agree(found, loop(layer, x, given), leaves)
 
@@ -156,7 +169,9 @@ def test_layer_norm_takes_no_notice_of_the_scale_of_weights(cell):
         layer.weight_ih_l0.mul_(2)
         layer.weight_hh_l0.mul_(1 + 1e-3)
     assert (layer(x)[0] - before).abs().max() < 1e-2
-    assert [tuple(layer.get_parameter(f"norm_{p}_l0").shape) for p in ("ih", "hh")] == [(len(layer.weight_ih_l0),)] * 2
+    assert [tuple(layer.get_parameter(f"norm_{p}_l0").shape) for p in ("ih", "hh")] == [
+        (len(layer.weight_ih_l0),)
+    ] * 2
     assert hasattr(layer, "norm_c_l0") == (cell == "LSTM")
 
 
@@ -172,11 +187,15 @@ def shown_mask(layer: nn.Module) -> Tensor:
     h = torch.full((1, BATCH, HIDDEN), 0.25, dtype=torch.float64)
     zeros = torch.zeros(1, BATCH, INPUT, dtype=torch.float64)
     name = "hidden_l0" if isinstance(layer, elman.RNN) else "candidate_l0"
-    candidate = seeded(probe, zeros, (h, h) if isinstance(layer, elman.LSTM) else h, return_trace=True)[2][name]
+    candidate = seeded(probe, zeros, (h, h) if isinstance(layer, elman.LSTM) else h, return_trace=True)[2][
+        name
+    ]
     return torch.atanh(candidate[0]) / 0.25 * (2 if isinstance(layer, elman.GRU) else 1)  # r is a half
 
 
-@pytest.mark.parametrize("around", [{}, {"layer_norm": True}, {"residual": True, "learn_initial_state": True}], ids=str)
+@pytest.mark.parametrize(
+    "around", [{}, {"layer_norm": True}, {"residual": True, "learn_initial_state": True}], ids=str
+)
 @pytest.mark.parametrize("cell", CELLS)
 def test_recurrent_dropout_is_one_mask_for_all_steps(cell, around):
     layer = made(cell, recurrent_dropout=0.4, **around)
@@ -357,7 +376,9 @@ def test_tokens_go_the_same_way(cell, batch_first):
     assert_agree(found, layer(x), [embedding, *layer.parameters()])
 
 
-@pytest.mark.parametrize("option", ["layer_norm", "residual", "learn_initial_state", "zoneout", "reset_after"])
+@pytest.mark.parametrize(
+    "option", ["layer_norm", "residual", "learn_initial_state", "zoneout", "reset_after"]
+)
 def test_a_stream_refuses_what_it_cannot_compute(option):
     value = {"zoneout": 0.1, "reset_after": False}.get(option, True)
     layer = elman.GRU(INPUT, HIDDEN, **{option: value})
@@ -366,10 +387,14 @@ def test_a_stream_refuses_what_it_cannot_compute(option):
 
 
 def test_a_stream_takes_options_of_training():
-    layer = elman.GRU(INPUT, HIDDEN, recurrent_dropout=0.5, input_dropout=0.5, weight_dropout=0.5, checkpoint_every=2)
+    layer = elman.GRU(
+        INPUT, HIDDEN, recurrent_dropout=0.5, input_dropout=0.5, weight_dropout=0.5, checkpoint_every=2
+    )
     x = torch.randn(1, INPUT)
     expected = layer.eval()(x)[0][0]
-    torch.testing.assert_close(torch.from_numpy(layer.stream().step(x[0].numpy())), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        torch.from_numpy(layer.stream().step(x[0].numpy())), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 EVERY = {
@@ -401,7 +426,9 @@ def test_options_are_shown_copied_pickled_and_saved(cell):
 @pytest.mark.parametrize("cls", ALL)
 def test_no_option_leaves_no_trace(cls):
     plain = cls(INPUT, HIDDEN)
-    off = cls(INPUT, HIDDEN, layer_norm=False, zoneout=0.0, residual=False, checkpoint_every=None, init="torch")
+    off = cls(
+        INPUT, HIDDEN, layer_norm=False, zoneout=0.0, residual=False, checkpoint_every=None, init="torch"
+    )
     assert repr(off) == repr(plain) == f"{cls.__name__}({INPUT}, {HIDDEN})"
     assert list(off.state_dict()) == list(plain.state_dict())
     assert vars(off).keys() == vars(plain).keys()
@@ -446,7 +473,11 @@ REFUSED = {
     "forget_bias of IndRNN": (elman.IndRNN, {"forget_bias": 1.0}, "forget_bias=1.0.*IndRNN"),
     "forget_bias as text": (elman.LSTM, {"forget_bias": "1"}, "forget_bias.*'1'"),
     "forget_bias as a bool": (elman.LSTM, {"forget_bias": True}, "forget_bias.*True"),
-    "forget_bias without biases": (elman.LSTM, {"forget_bias": 1.0, "bias": False}, "forget_bias=1.0.*bias=False"),
+    "forget_bias without biases": (
+        elman.LSTM,
+        {"forget_bias": 1.0, "bias": False},
+        "forget_bias=1.0.*bias=False",
+    ),
     "chrono without biases": (elman.PeepholeLSTM, {"chrono": 9, "bias": False}, "chrono=9.*bias=False"),
     "chrono of RNN": (elman.RNN, {"chrono": 9}, "chrono=9.*RNN"),
     "chrono and forget_bias": (elman.LSTM, {"chrono": 9, "forget_bias": 1.0}, "forget_bias and chrono"),
@@ -455,13 +486,25 @@ REFUSED = {
     "chrono as a bool": (elman.LSTM, {"chrono": True}, "chrono.*True"),
     "layer_norm with proj_size": (elman.LSTM, {"proj_size": 2, "layer_norm": True}, "proj_size.*layer_norm"),
     "zoneout with proj_size": (elman.LSTM, {"proj_size": 2, "zoneout": 0.1}, "proj_size.*zoneout"),
-    "recurrent_dropout with proj_size": (elman.LSTM, {"proj_size": 2, "recurrent_dropout": 0.1}, "recurrent_dropout"),
-    "learned state with proj_size": (elman.LSTM, {"proj_size": 2, "learn_initial_state": True}, "learn_initial_state"),
+    "recurrent_dropout with proj_size": (
+        elman.LSTM,
+        {"proj_size": 2, "recurrent_dropout": 0.1},
+        "recurrent_dropout",
+    ),
+    "learned state with proj_size": (
+        elman.LSTM,
+        {"proj_size": 2, "learn_initial_state": True},
+        "learn_initial_state",
+    ),
     "reset_after as a number": (elman.GRU, {"reset_after": 1}, "reset_after.*1"),
     "unknown option": (elman.LSTM, {"peephole": True}, "peephole"),
     "unknown option of a custom cell": (elman.MinGRU, {"peephole": True}, "peephole"),
     "layer_norm without a product": (elman.MinGRU, {"layer_norm": True}, "layer_norm=True"),
-    "recurrent_dropout without a product": (elman.IndRNN, {"recurrent_dropout": 0.1}, "recurrent_dropout=0.1"),
+    "recurrent_dropout without a product": (
+        elman.IndRNN,
+        {"recurrent_dropout": 0.1},
+        "recurrent_dropout=0.1",
+    ),
     "weight_dropout without a product": (elman.MinLSTM, {"weight_dropout": 0.1}, "weight_dropout=0.1"),
 }
 
@@ -501,7 +544,9 @@ def test_a_projection_goes_with_the_others(option):
         plain.load_state_dict({n: p for n, p in layer.state_dict().items() if "_l0" in n})
         first = plain(x)[0]  # 4 wide, of 2 inputs
         second = elman.LSTM(4, HIDDEN, proj_size=2, bidirectional=True, dtype=torch.float64)
-        second.load_state_dict({n.replace("_l1", "_l0"): p for n, p in layer.state_dict().items() if "_l1" in n})
+        second.load_state_dict(
+            {n.replace("_l1", "_l0"): p for n, p in layer.state_dict().items() if "_l1" in n}
+        )
         torch.testing.assert_close(y, second(first)[0] + first)
 
 
@@ -605,7 +650,9 @@ def test_chrono(cls, keep, opposite, steps, again):
 
 @pytest.mark.parametrize("cell", [*CELLS, "PeepholeLSTM"])
 def test_gains_begin_at_1_and_learned_states_at_0(cell):
-    layer = getattr(elman, cell)(INPUT, HIDDEN, 2, bidirectional=True, layer_norm=True, learn_initial_state=True)
+    layer = getattr(elman, cell)(
+        INPUT, HIDDEN, 2, bidirectional=True, layer_norm=True, learn_initial_state=True
+    )
     for _ in range(2):
         values = {n: p for n, p in layer.named_parameters() if n.startswith(("norm", "initial", "peephole"))}
         assert len(values) >= 9

@@ -261,3 +261,42 @@ def test_a_program_that_does_not_hold_together_is_refused() -> None:
         made(arrays=[(2, 1, 0)], segments=[(-1, 0, 0, [copy])])
     with pytest.raises(ValueError, match="32"):
         made(arrays=[(0, 1, 0)] * 33)
+
+
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    torch.inf,
+    -torch.inf,
+    torch.nan,
+    1e-40,
+    -1.0,
+    88.0,
+    100.0,
+    -200.0,
+    3e38,
+    1e-8,
+    -1e-8,
+    2.0,
+    -0.5,
+]
+RANGES = {torch.exp: (-86, 88), torch.expm1: (-20, 20), torch.log: (1e-30, 1e4), torch.log1p: (-0.999, 50)}
+
+
+@pytest.mark.parametrize("level", _native.cpu_levels())
+@pytest.mark.parametrize("function", RANGES, ids=lambda f: f.__name__)
+def test_float32_functions_are_as_exact_as_stated(function, level: str) -> None:
+    _native.use_cpu_level(level)
+    found = assemble(Kind(lambda gates, states: function(gates[0]), 1))
+
+    def run(x: Tensor) -> Tensor:
+        x = x.view(-1, 16)
+        return program_ops.run(found.cell, x, [torch.zeros(len(x), 16)], []).states[0].flatten()
+
+    low, high = RANGES[function]
+    for x in (torch.linspace(low, high, 80_000), torch.linspace(max(low, -1e-3), 1e-3, 80_000)):
+        expected = function(x.double())
+        error = (run(x) - expected).abs() / expected.abs().clamp(min=1.0 if function is torch.log else 1e-37)
+        assert float(error.max()) < 3e-7
+    torch.testing.assert_close(run(torch.tensor(SPECIAL)), function(torch.tensor(SPECIAL)), equal_nan=True)
