@@ -39,8 +39,8 @@ class Recurrent(nn.Module, Sequenced):
 
         layer = elman.Recurrent(step, 64, 256, gates=3, states=("hidden", "cell"))
 
-    `step(gates, states)` returns the new states, the first of which is the output. It is called once, with
-    expressions: torch's elementwise functions, operators and `.mean()` over the hidden units build what then runs
+    `step(gates, states)` returns the new states, the first of which is the output. It is never called
+    while the layer runs, but once for each way of running it, with expressions: torch's elementwise functions, operators and `.mean()` over the hidden units build what then runs
     natively, forward and backward. A gate is W_ih x + b_ih + W_hh h + b_hh; its two halves are `gate.input` and
     `gate.recurrent`. It may return a dict of named expressions beside the states: return_trace shows them.
     """

@@ -242,7 +242,7 @@ def assemble(
     in training, noise j (1: keep) chooses the old value of state j; else the new value is moved to the old one by that
     share. show: all states and the step's named values are outputs.
     """
-    return _assemble(kind, layer_norm, recurrent_dropout, zoneout, training, show)
+    return _assemble(kind, layer_norm, recurrent_dropout, zoneout, training and zoneout > 0, show)
 
 
 @lru_cache(maxsize=256)
