@@ -178,6 +178,12 @@ class Expression:
     def __ge__(self, other: Any) -> "Expression":
         return _lift(self, 1) - self.__lt__(other)
 
+    def __eq__(self, other: object) -> Any:
+        raise ElmanError("a cell's step cannot ask whether values are equal: compare with < or > in torch.where")
+
+    __ne__ = __eq__
+    __hash__ = object.__hash__
+
     def __bool__(self) -> bool:
         raise ElmanError(
             "a cell's step cannot branch on a value, which differs from unit to unit: use torch.where"

@@ -547,6 +547,10 @@ class GRU(_Layers):
         self._begin(**beyond)
 
     reset_after = True
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.reset_after else ", reset_after=False")
+
     _keeping_gates = (1, None)
 
     def _kind(self) -> Kind:
