@@ -1,5 +1,7 @@
 """Lengths and resets: a batch with ends and beginnings inside gives what its pieces give, each run on its own."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +17,15 @@ __all__ = ["one_thread"]
 
 # torch.nn's, once a process.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+
+
+def leaky(gates, states, rate):
+    """A user's cell, of two states, a parameter, and a named value."""
+    h, mean = states
+    new = torch.tanh(gates[0]) * torch.sigmoid(gates[1].input - gates[1].recurrent)
+    mean = mean + torch.sigmoid(rate) * (new - mean)
+    return (new - 0.5 * mean + 0.1 * h, mean), {"new": new}
+
 
 INPUT, HIDDEN, STEPS, LENGTHS = 3, 4, 6, [3, 6, 1, 5]
 KINDS = {
@@ -32,6 +43,10 @@ KINDS = {
     "independent": (elman.IndRNN, {"checkpoint_every": 3}),
     "MinGRU": (elman.MinGRU, {"learn_initial_state": True}),
     "MinLSTM": (elman.MinLSTM, {"zoneout": 0.2, "residual": True}),
+    "custom": (
+        partial(elman.Recurrent, leaky),
+        {"gates": 2, "states": ("hidden", "mean"), "parameters": {"rate": 0.0}, "learn_initial_state": True},
+    ),
 }
 RANDOM = {"recurrent_dropout": 0.3, "input_dropout": 0.3, "zoneout": 0.3, "weight_dropout": 0.3}
 
@@ -130,14 +145,14 @@ def test_lengths_give_what_a_packed_sequence_gives(cell, num_layers, bidirection
     outer = num_layers * (2 if bidirectional else 1)
     hx = draw(outer, 4, 2 if cell == "projected" else HIDDEN)
     hx = (hx, draw(outer, 4, HIDDEN)) if name == "LSTM" else hx
-    for given in (None, hx):
+    for begin in (None, hx):
         packed = pack_padded_sequence(x, LENGTHS, batch_first, enforce_sorted=False)
-        y, state = theirs(packed, given)
+        y, state = theirs(packed, begin)
         expected = pad_packed_sequence(y, batch_first, total_length=STEPS)[0], state
-        found = ours(x, given, lengths=LENGTHS)
+        found = ours(x, begin, lengths=LENGTHS)
         for a, b in zip(tensors_in(found), tensors_in(expected), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
-        leaves = [x, *tensors_in([] if given is None else given)]
+        leaves = [x, *tensors_in([] if begin is None else begin)]
         apart_ = gradients(expected, [*leaves, *theirs.parameters()])
         for a, b in zip(gradients(found, [*leaves, *ours.parameters()]), apart_, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
@@ -249,7 +264,7 @@ def test_padding_has_no_influence(kind, garbage):
 @pytest.mark.parametrize("kind", KINDS)
 def test_packed_and_padded_with_lengths_are_one(kind):
     """Options drawn at random included: both sort sequences alike, and draw for their rows in one order."""
-    cls, options = KINDS[kind]
+    _, options = KINDS[kind]
     drawn = dict(RANDOM)
     if not made(kind)._kind().products:
         del drawn["recurrent_dropout"], drawn["weight_dropout"]
@@ -291,7 +306,7 @@ def test_resets_are_pieces_run_apart(kind, batch_first):
             assert_agree(layer, [turn(y), state], expected, [x, *(states or [])])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_any_lengths_and_resets(data):
     choose = data.draw
@@ -362,6 +377,24 @@ def test_given_state_counts_before_a_reset_and_the_learned_one_after_it(reset_at
     assert of_learned.any()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_may_lie_in_any_order(kind):
+    layer = made(kind, bidirectional=True)
+    x = draw(4, INPUT, STEPS).permute(2, 0, 1)
+    states = [s.transpose(1, 2) for s in states_of(layer, 4)]  # as many sequences as units
+    reset = (torch.rand(4, STEPS, 2) < 0.3)[..., 1].T
+    tight = [t.detach().contiguous() for t in (x, reset, *states)]
+    found = layer(x, given_as(states), reset=reset, lengths=LENGTHS)
+    expected = layer(tight[0], given_as(tight[2:]), reset=tight[1], lengths=LENGTHS)
+    for a, b in zip(tensors_in(found), tensors_in(expected), strict=True):
+        assert torch.equal(a, b)
+    wide = [s[:, :1].expand(-1, 4, -1) for s in states]  # one state for all
+    found = layer(x[:, :1].expand(-1, 4, -1), given_as(wide), reset=reset[:, :1].expand(-1, 4))
+    alone = layer(x[:, :1], given_as([s[:, :1] for s in states]), reset=reset[:, :1])
+    for a, b in zip(tensors_in(found), tensors_in(alone), strict=True):
+        torch.testing.assert_close(a, b.expand_as(a), rtol=1e-12, atol=1e-12)
+
+
 X = torch.randn(STEPS, 4, INPUT, dtype=torch.float64)
 NONE = torch.zeros(STEPS, 4, dtype=torch.bool)
 BAD_LENGTHS = {
@@ -425,7 +458,7 @@ def test_packed_resets_that_are_none_are_refused(kind):
     for reset in (NONE, other, pack_padded_sequence(NONE, [6, 5, 2, 1], enforce_sorted=False)):
         with pytest.raises(ValueError, match="reset"):
             layer(PACKED, reset=reset)
-    with pytest.raises(TypeError, match="reset.*int64"):
+    with pytest.raises(TypeError, match=r"reset.*int64"):
         layer(PACKED, reset=pack_padded_sequence(NONE.long(), LENGTHS, enforce_sorted=False))
     with pytest.raises(ValueError, match="lengths"):
         layer(PACKED, lengths=LENGTHS)

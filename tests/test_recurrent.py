@@ -53,7 +53,7 @@ def assert_agree(found, expected, leaves: list[Tensor]) -> None:
 
 def lstm(gates, states):
     i, f, g, o = gates
-    h, c = states
+    c = states[1]
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
@@ -281,7 +281,9 @@ def test_extreme_gates_of_min_lstm():
 
 
 def test_parameters_of_the_literatures_cells_begin_as_they_should():
-    assert not any(p.any() for n, p in elman.PeepholeLSTM(3, 9).named_parameters() if n.startswith("peephole"))
+    assert not any(
+        p.any() for n, p in elman.PeepholeLSTM(3, 9).named_parameters() if n.startswith("peephole")
+    )
     for layer in (elman.IndRNN(3, 500), elman.IndRNN(3, 500, nonlinearity="tanh", init="glorot")):
         for _ in range(2):
             u = layer.recurrent_weight_l0.detach()
@@ -337,7 +339,9 @@ def test_scan_is_the_recurrence(data):
     weights = [torch.randn_like(t) for t in expected]
     leaves = [a, b, h0, h_reset]
     grads = [
-        torch.autograd.grad(sum((t * w).sum() for t, w in zip(r, weights, strict=True)), leaves, allow_unused=True)
+        torch.autograd.grad(
+            sum((t * w).sum() for t, w in zip(r, weights, strict=True)), leaves, allow_unused=True
+        )
         for r in (found, expected)
     ]
     for x, y in zip(*grads, strict=True):
@@ -353,12 +357,19 @@ def test_factors_with_the_scan_are_the_cell(name, monkeypatch):
     scanned._plain_run = lambda layer, suffix, w_hh: _elsewhere(scanned, layer, suffix, monkeypatch)
     x, hx = draw(STEPS, BATCH, INPUT), draw(4, BATCH, HIDDEN)
     reset = torch.rand(STEPS, BATCH) < 0.3
-    for more in ({}, {"reset": reset}, {"lengths": [3, 6, 0, 1, 5]}, {"lengths": [3, 6, 0, 1, 5], "reset": reset}):
+    for more in (
+        {},
+        {"reset": reset},
+        {"lengths": [3, 6, 0, 1, 5]},
+        {"lengths": [3, 6, 0, 1, 5], "reset": reset},
+    ):
         found, expected = scanned(x, hx, **more), plain(x, hx, **more)
         for a, b in zip(tensors_in(found), tensors_in(expected), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
         for module, result in ((scanned, found), (plain, expected)):
-            module.grads = gradients(result, [x, hx, *(p for n, p in module.named_parameters() if "initial" not in n)])
+            module.grads = gradients(
+                result, [x, hx, *(p for n, p in module.named_parameters() if "initial" not in n)]
+            )
         for a, b in zip(scanned.grads, plain.grads, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
@@ -418,7 +429,9 @@ class Pair:
 
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
-        return function(*(a.input + a.recurrent if isinstance(a, Pair) else a for a in args), **(kwargs or {}))
+        return function(
+            *(a.input + a.recurrent if isinstance(a, Pair) else a for a in args), **(kwargs or {})
+        )
 
 
 def eagerly(step, parameters=()):
@@ -475,7 +488,9 @@ def test_parameters_begin_as_given_whatever_their_names(name, init):
     def step(gates, states, **own):
         return torch.tanh(gates[0]) * own[name]
 
-    layer = elman.Recurrent(step, 3, 4, 2, gates=1, parameters={name: 0.25}, init=init, learn_initial_state=True)
+    layer = elman.Recurrent(
+        step, 3, 4, 2, gates=1, parameters={name: 0.25}, init=init, learn_initial_state=True
+    )
     assert torch.equal(layer.get_parameter(f"{name}_l1"), torch.full((4,), 0.25))
     assert not layer.initial_hidden.any()
     assert layer.weight_hh_l0.any()
@@ -495,7 +510,7 @@ def test_trace_shows_states_and_what_a_step_names(name, batch_first):
     step, options = CUSTOM[name]
     layer = custom(step, INPUT, HIDDEN, 2, bidirectional=True, batch_first=batch_first, **options)
     x = draw(STEPS, BATCH, INPUT)
-    y, state, trace = layer(x.transpose(0, 1) if batch_first else x, return_trace=True)
+    y, _, trace = layer(x.transpose(0, 1) if batch_first else x, return_trace=True)
     names = [*options.get("states", ("hidden",)), *(["new", "rate"] if step is leaky else [])]
     assert set(trace) == {f"{n}_l{k}{s}" for n in names for k in range(2) for s in ("", "_reverse")}
     for value in trace.values():
@@ -506,7 +521,9 @@ def test_trace_shows_states_and_what_a_step_names(name, batch_first):
         torch.testing.assert_close(trace["rate_l1"], torch.sigmoid(layer.rate_l1).expand_as(trace["rate_l1"]))
         moved = torch.sigmoid(layer.rate_l0) * trace["new_l0"]
         first = moved[:, 0] if batch_first else moved[0]
-        torch.testing.assert_close((trace["hidden_l0"].transpose(0, 1) if batch_first else trace["hidden_l0"])[0], first)
+        torch.testing.assert_close(
+            (trace["hidden_l0"].transpose(0, 1) if batch_first else trace["hidden_l0"])[0], first
+        )
 
 
 ALL = {
@@ -528,9 +545,13 @@ def test_all_options_at_once(name):
     step, options = CUSTOM[name]
     more = dict(ALL)
     if not options.get("recurrent", True):
-        more = {n: v for n, v in ALL.items() if n not in ("layer_norm", "recurrent_dropout", "weight_dropout")}
+        more = {
+            n: v for n, v in ALL.items() if n not in ("layer_norm", "recurrent_dropout", "weight_dropout")
+        }
     layer = custom(step, INPUT, HIDDEN, 2, bidirectional=True, **options, **more)
-    twin = custom(step, INPUT, HIDDEN, 2, bidirectional=True, **options, **(more | {"checkpoint_every": None}))
+    twin = custom(
+        step, INPUT, HIDDEN, 2, bidirectional=True, **options, **(more | {"checkpoint_every": None})
+    )
     x = draw(STEPS, BATCH, INPUT)
     call = {"lengths": [3, 6, 0, 1, 5], "reset": torch.rand(STEPS, BATCH) < 0.3, "return_trace": True}
     results = []
@@ -581,7 +602,9 @@ def test_named_cells_are_pickled(name):
 
 
 def test_repr():
-    layer = elman.Recurrent(gru, 3, 4, 2, gates=3, bias=False, batch_first=True, bidirectional=True, zoneout=0.1)
+    layer = elman.Recurrent(
+        gru, 3, 4, 2, gates=3, bias=False, batch_first=True, bidirectional=True, zoneout=0.1
+    )
     assert repr(layer) == (
         "Recurrent(3, 4, num_layers=2, bias=False, batch_first=True, bidirectional=True, zoneout=0.1)"
     )
@@ -771,7 +794,7 @@ def test_states_that_do_not_fit_are_refused(name):
     for shape in (h[:1], h[:, :4], h[..., :3], h[:, 0], h.float()):
         with pytest.raises(RuntimeError, match=f"'{names[1]}'"):
             layer(x, (h, shape, *(h,) * (count - 2)))
-    with pytest.raises(RuntimeError, match="hidden|out"):
+    with pytest.raises(RuntimeError, match=r"hidden|out"):
         layer(x[:, 0], (h,) * count)
     for good in ((h,) * count, [h] * count):
         assert layer(x, good)[0].shape == (STEPS, BATCH, HIDDEN)
@@ -781,9 +804,9 @@ def test_states_that_do_not_fit_are_refused(name):
 def test_inputs_that_do_not_fit_are_refused():
     layer = custom(gru, gates=3)
     x = draw(STEPS, BATCH, INPUT)
-    with pytest.raises(ValueError, match="float32.*float64"):
+    with pytest.raises(ValueError, match=r"float32.*float64"):
         layer(x.float())
-    with pytest.raises(RuntimeError, match="input_size.*3.*2"):
+    with pytest.raises(RuntimeError, match=r"input_size.*3.*2"):
         layer(x[..., :2])
     with pytest.raises(RuntimeError, match="sequence length"):
         layer(x[:0])
@@ -832,7 +855,7 @@ def test_a_custom_cell_learns(name):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
 

@@ -13,7 +13,19 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 import elman
 from test_dropin import CELLS, one_thread
 from test_layers import FLAGS, tensors_in
-from test_layout import HIDDEN, INPUT, KINDS, LENGTHS, RANDOM, STEPS, draw, given_as, gradients, made, states_of
+from test_layout import (
+    HIDDEN,
+    INPUT,
+    KINDS,
+    LENGTHS,
+    RANDOM,
+    STEPS,
+    draw,
+    given_as,
+    gradients,
+    made,
+    states_of,
+)
 
 __all__ = ["one_thread"]
 
@@ -37,7 +49,10 @@ def step_by_step(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
         outputs = []
         for suffix in ("", "_reverse") if layer.bidirectional else ("",):
             stepper = getattr(nn, f"{cell}Cell")(x.shape[2], HIDDEN, dtype=x.dtype)
-            weights = [layer.get_parameter(f"{n}_l{k}{suffix}") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+            weights = [
+                layer.get_parameter(f"{n}_l{k}{suffix}")
+                for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            ]
             for p, w in zip(stepper.parameters(), weights, strict=True):
                 p.data.copy_(w)
             h = c = x.new_zeros(x.shape[1], HIDDEN)
@@ -115,7 +130,7 @@ def test_trace_with_lengths_is_each_sequences_own(kind):
         torch.testing.assert_close(unbatched[name], value[:, 0], rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["forget_gate_l1", "candidate_l0_reverse", "cell_l1_reverse", "output_gate_l0"])
+@pytest.mark.parametrize("name", ["forget_gate_l1", "cell_l0_reverse"])
 def test_trace_is_differentiable(name):
     layer = made("LSTM", bidirectional=True)
     x, weight = draw(3, 2, INPUT), layer.weight_hh_l0
@@ -148,7 +163,7 @@ def test_checkpoints_change_nothing(kind, dtype):
     drawn = dict(RANDOM)
     if not made(kind)._kind().products:
         del drawn["recurrent_dropout"], drawn["weight_dropout"]
-    layer = made(kind, bidirectional=True, dropout=0.2, **drawn).to(dtype).train()
+    layer = made(kind, 1, bidirectional=True, **drawn).to(dtype).train()
     with torch.no_grad():
         for p in layer.parameters():
             p.mul_(0.5)  # so that float32 tells a wrong result from rounding
@@ -214,22 +229,31 @@ RESET = torch.rand(STEPS, 4) < 0.4
 TENSOR = torch.tensor([3, 0, 6, 2])
 BOTH = {"bidirectional": True}
 CASES = {
-    "reset": ("LSTM", BOTH, {"reset": RESET}),
-    "lengths": ("GRU", BOTH, {"lengths": LENGTHS}),
-    "lengths as a tensor": ("LSTM", BOTH, {"lengths": TENSOR}),
-    "lengths and resets": ("RNN", {"num_layers": 2, "bidirectional": True}, {"lengths": TENSOR, "reset": RESET}),
+    "reset": ("LSTM", {}, {"reset": RESET}),
+    "lengths": ("GRU", {}, {"lengths": LENGTHS}),
+    "lengths as a tensor": ("LSTM", {}, {"lengths": TENSOR}),
+    "lengths and resets": (
+        "RNN",
+        {"num_layers": 2} | BOTH,
+        {"lengths": TENSOR, "reset": RESET},
+    ),
     "trace": ("LSTM", {}, {"return_trace": True}),
     "trace and lengths": ("GRU", {}, {"return_trace": True, "lengths": TENSOR}),
     "around a cell": ("LSTM", AROUND, {}),
     "around a cell, all": ("LSTM", AROUND, {"lengths": LENGTHS, "reset": RESET, "return_trace": True}),
     "reset before": ("reset before", {}, {"reset": RESET}),
     "checkpointed": ("LSTM", {"checkpoint_every": 4}, {}),
-    "checkpointed, all": ("LSTM", AROUND | BOTH | {"checkpoint_every": 4}, {"lengths": TENSOR, "reset": RESET}),
+    "checkpointed, all": (
+        "LSTM",
+        AROUND | BOTH | {"checkpoint_every": 4},
+        {"lengths": TENSOR, "reset": RESET},
+    ),
     "peepholes": ("peepholes", {}, {}),
     "coupled": ("coupled", {}, {"reset": RESET}),
     "independent": ("independent", {"checkpoint_every": None}, {"lengths": LENGTHS}),
     "MinGRU": ("MinGRU", {}, {"lengths": TENSOR}),
     "MinLSTM": ("MinLSTM", {}, {"return_trace": True}),
+    "custom": ("custom", AROUND, {"lengths": TENSOR}),
 }
 
 
@@ -254,7 +278,9 @@ def test_compiles_without_a_break(name):
     layer, call = case(name)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     x = draw(STEPS, 4, INPUT)
-    assert_all_close(outcome(compiled, call, x, layer.parameters()), outcome(layer, call, x, layer.parameters()))
+    assert_all_close(
+        outcome(compiled, call, x, layer.parameters()), outcome(layer, call, x, layer.parameters())
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8])  # whose sums and products of lengths overflow
@@ -282,7 +308,9 @@ def test_unbatched_when_compiled():
     x, reset = draw(STEPS, INPUT), torch.arange(STEPS) == 2
     for n in (0, 4):
         call = {"lengths": torch.tensor([n]), "reset": reset}
-        assert_all_close(outcome(compiled, call, x, layer.parameters()), outcome(layer, call, x, layer.parameters()))
+        assert_all_close(
+            outcome(compiled, call, x, layer.parameters()), outcome(layer, call, x, layer.parameters())
+        )
 
 
 def test_random_draws_when_compiled():
@@ -300,6 +328,24 @@ def test_random_draws_when_compiled():
     torch.testing.assert_close(layer(x)[0], first)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # dynamo's, at a break
+def test_options_changed_after_compilation():
+    torch._dynamo.reset()
+    layer = made("LSTM", 1, zoneout=0.1).train()
+    compiled = torch.compile(layer, backend="aot_eager")
+    x = draw(STEPS, 4, INPUT)
+    for value, training in ((0.1, True), (0.6, True), (0.3, False)):
+        layer.train(training)
+        layer.zoneout = value
+        ys = []
+        for module in (compiled, layer):
+            torch.manual_seed(1)
+            ys.append(module(x)[0])
+        torch.testing.assert_close(*ys, rtol=1e-12, atol=1e-12)
+
+
 def test_a_projection_with_lengths_says_that_it_cannot_be_compiled():
     torch._dynamo.reset()
     layer = elman.LSTM(INPUT, HIDDEN, proj_size=2)
@@ -308,7 +354,9 @@ def test_a_projection_with_lengths_says_that_it_cannot_be_compiled():
         compiled(torch.randn(STEPS, 4, INPUT), lengths=torch.tensor(LENGTHS))
 
 
-@pytest.mark.parametrize("wrong", [torch.tensor([1, 2]), torch.ones(4), torch.ones(4, dtype=torch.bool)], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [torch.tensor([1, 2]), torch.ones(4), torch.ones(4, dtype=torch.bool)], ids=str
+)
 def test_wrong_lengths_are_refused_when_compiled(wrong):
     torch._dynamo.reset()
     compiled = torch.compile(made("LSTM", 1), fullgraph=True, backend="aot_eager")
@@ -341,14 +389,16 @@ def test_exports(name):
             assert_all_close(program(*arguments), caller(*arguments))
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "layer norm", "MinGRU"])
+@pytest.mark.parametrize("kind", ["LSTM", "layer norm"])
 def test_exports_any_number_of_steps_and_sequences(kind):
     caller = Caller(made(kind, 1, bidirectional=True), ["lengths", "reset"], {})
     steps, batch = torch.export.Dim("steps", min=2), torch.export.Dim("batch", min=2)
     x = torch.randn(STEPS, 4, INPUT, dtype=torch.float64)
     shapes = {"x": {0: steps, 1: batch}, "tensors": ({0: batch}, {0: steps, 1: batch})}
     with torch.no_grad():
-        program = torch.export.export(caller, (x, torch.tensor(LENGTHS), RESET), dynamic_shapes=shapes).module()
+        program = torch.export.export(
+            caller, (x, torch.tensor(LENGTHS), RESET), dynamic_shapes=shapes
+        ).module()
         other = torch.randn(9, 2, INPUT, dtype=torch.float64), torch.tensor([9, 4]), torch.rand(9, 2) < 0.3
         for arguments in ((x, torch.tensor(LENGTHS), RESET), other):
             assert_all_close(program(*arguments), caller(*arguments))
@@ -466,7 +516,7 @@ def test_changes_between_forward_and_backward_raise(name):
     y, _ = layer(draw(STEPS, 4, INPUT))
     with torch.no_grad():
         layer.get_parameter(name).mul_(2)
-    with pytest.raises(RuntimeError, match="modified .*in-?place"):
+    with pytest.raises(RuntimeError, match=r"modified .*in-?place"):
         y.sum().backward()
 
 

@@ -179,7 +179,7 @@ class Expression:
         return _lift(self, 1) - self.__lt__(other)
 
     def __eq__(self, other: object) -> Any:
-        raise ElmanError("a cell's step cannot ask whether values are equal: compare with < or > in torch.where")
+        raise ElmanError("a cell's step cannot compare by == or !=: use < or > in torch.where")
 
     __ne__ = __eq__
     __hash__ = object.__hash__

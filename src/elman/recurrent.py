@@ -39,10 +39,11 @@ class Recurrent(nn.Module, Sequenced):
 
         layer = elman.Recurrent(step, 64, 256, gates=3, states=("hidden", "cell"))
 
-    `step(gates, states)` returns the new states, the first of which is the output. It is never called
-    while the layer runs, but once for each way of running it, with expressions: torch's elementwise functions, operators and `.mean()` over the hidden units build what then runs
-    natively, forward and backward. A gate is W_ih x + b_ih + W_hh h + b_hh; its two halves are `gate.input` and
-    `gate.recurrent`. It may return a dict of named expressions beside the states: return_trace shows them.
+    `step(gates, states)` returns the new states, the first of which is the output. It is not called at every step, but
+    once for each way of running it, with expressions: torch's elementwise functions, operators and `.mean()` over the
+    hidden units build what then runs natively, forward and backward. A gate is W_ih x + b_ih + W_hh h + b_hh; its two
+    halves are `gate.input` and `gate.recurrent`. It may return a dict of named expressions beside the
+    states: return_trace shows them.
     """
 
     _keeping_gates: tuple[int | None, int | None] = (None, None)
