@@ -873,3 +873,10 @@ def test_functional_call_and_replaced_weights(cls):
     assert torch.equal(layer(x)[0], y)
     nn.utils.parametrizations.weight_norm(layer, "weight_ih_l0")
     torch.testing.assert_close(layer(x)[0], y)
+
+
+def test_what_is_no_step_is_named():
+    with pytest.raises(TypeError, match="step.*'tanh'"):
+        elman.Recurrent("tanh", 3, 4, gates=1)
+    with pytest.raises(ValueError, match="parameters.*'a b'"):
+        elman.Recurrent(gru, 3, 4, gates=3, parameters={"a b": 1.0})

@@ -75,7 +75,12 @@ class Recurrent(nn.Module, Sequenced):
         """
         if isinstance(states, str) or not states or len(set(states)) < len(states):
             raise ValueError(f"states must be names, one or more, each another, got {states!r}")
+        if not callable(step):
+            raise TypeError(f"step must be a function of (gates, states), got {step!r}")
         names = tuple(parameters or {})
+        for name in names:
+            if not name.isidentifier():
+                raise ValueError(f"parameters must have names that are Python's, got {name!r}")
         taken = [name for name in names if name in _TAKEN]
         if taken:
             raise ValueError(f"parameters: {taken[0]!r} is a name of the layer's own weights, choose another")
