@@ -42,7 +42,7 @@ sanitize: $(READY)
 	rm -rf $(SANITIZED)/site && mkdir $(SANITIZED)/site && cp -r src/elman $(SANITIZED)/site && cp $(SANITIZED)/_native*.so $(SANITIZED)/site/elman
 	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	    PYTHONPATH="$(SANITIZED)/site:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
-	    $(BIN)/python -S -m pytest tests/test_kernels.py tests/test_products.py tests/test_layer_stream.py
+	    $(BIN)/python -S -m pytest tests/test_kernels.py tests/test_products.py tests/test_program_ops.py tests/test_layer_stream.py
 
 # ELMAN_WIDE: the AVX-512 source also for narrower CPUs, for the tests.
 $(READY): $(SOURCES)

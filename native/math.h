@@ -58,9 +58,9 @@ ELMAN_INLINE Vec<float> log(Vec<float> x) {
   const Vec<float> given = x, zero{};
   const auto tiny = x < splat(std::numeric_limits<float>::min());
   x = tiny ? x * 8388608.0f : x;
-  const Ints bits = (Ints)x - 0x3f3504f3;  // of √½
-  const Ints e = bits >> 23;
-  const Vec<float> m = (Vec<float>)((bits & 0x7fffff) + 0x3f3504f3);
+  const Pair bits = (Pair)x - 0x3f3504f3u;  // of √½
+  const Ints e = (Ints)bits >> 23;
+  const Vec<float> m = (Vec<float>)((bits & 0x7fffffu) + 0x3f3504f3u);
   const Vec<float> s = (m - 1.0f) / (m + 1.0f), u = s * s;
   const Vec<float> k = __builtin_convertvector(e, Vec<float>) - (tiny ? splat(23.0f) : zero);
   const Vec<float> p = ((u * 0.2987078505548017f + 0.39977579559978116f) * u + 0.6666677604210114f) * u * s;

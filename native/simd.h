@@ -38,7 +38,8 @@ ELMAN_INLINE void store(T* p, Vec<T> v) {
   std::memcpy(p, &v, sizeof v);
 }
 
-// Two vectors of bfloat16 (the upper half of a float32) in one of 32-bit words: the first in the lower halves.
+// A vector of 32-bit words. Two vectors of bfloat16 (the upper half of a float32) fit in one: the first in the lower
+// halves.
 typedef uint32_t Pair __attribute__((vector_size(ELMAN_VECTOR_BYTES)));
 
 ELMAN_INLINE Pair load_pair(const float* p) {
