@@ -876,7 +876,7 @@ def test_functional_call_and_replaced_weights(cls):
 
 
 def test_what_is_no_step_is_named():
-    with pytest.raises(TypeError, match="step.*'tanh'"):
+    with pytest.raises(TypeError, match=r"step.*'tanh'"):
         elman.Recurrent("tanh", 3, 4, gates=1)
-    with pytest.raises(ValueError, match="parameters.*'a b'"):
+    with pytest.raises(ValueError, match=r"parameters.*'a b'"):
         elman.Recurrent(gru, 3, 4, gates=3, parameters={"a b": 1.0})
