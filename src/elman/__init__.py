@@ -26,7 +26,8 @@ _HOME = {
     "Model": "model",
     "ModelConfig": "model",
     "TextGenerator": "text",
-    "load": "text",
+    "Forecaster": "series",
+    "load": "jobs",
 }
 
 __all__ = ["__version__", *_HOME]

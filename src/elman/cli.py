@@ -42,6 +42,9 @@ def _common(
 
 
 Minutes = Annotated[float | None, typer.Option(help="Train this long. Default: 3, without --epochs.")]
+Levels = Annotated[
+    list[float] | None, typer.Option(help="Interval in percent. May be repeated. Default: 80 and 95.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.", show_default=False)]
 
@@ -87,6 +90,76 @@ def train_text(
     _train(generator, _opened(file, output), output, json, **budget, resume=resume, log=log)
 
 
+@train.command("series")
+def train_series(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="CSV or Parquet, long format; - for standard input.")
+    ],
+    horizon: Annotated[int, typer.Option(help="Steps to forecast.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The model file. Default: FILE, ending in .elman.")
+    ] = None,
+    minutes: Minutes = None,
+    epochs: Annotated[float | None, typer.Option(help="Train for so many passes over all windows.")] = None,
+    levels: Levels = None,
+    id: Annotated[str, typer.Option(help="Column that names the series.")] = "unique_id",
+    time: Annotated[str, typer.Option(help="Column of time stamps.")] = "ds",
+    target: Annotated[str, typer.Option(help="Column of values.")] = "y",
+    frequency: Annotated[str | None, typer.Option(help="Time step: h, D, MS, ... Default: found.")] = None,
+    cell: Annotated[str, typer.Option(help="gru, lstm or rnn.")] = "gru",
+    hidden_size: Annotated[int, typer.Option(help="Units in a layer.")] = 192,
+    input_length: Annotated[
+        int | None, typer.Option(help="Values read. Default: by season and length.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed trains the same way.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    log: Annotated[Literal["csv", "tensorboard"] | None, typer.Option(help="Also log the losses.")] = None,
+    json: Json = False,
+) -> None:
+    """Train a forecaster on a table of series: columns unique_id, ds, y.
+
+    Learns from all series at once; the last horizon of each is held back to choose the best weights. Keeps the best
+    model, even on Ctrl-C.
+
+    Example: elman train series sales.csv --horizon 28 -o sales.elman --minutes 5
+    """
+    from elman.series import LEVELS, Forecaster
+
+    if output is None and file == "-":
+        raise ElmanError("a table from standard input has no name: say with -o where the model goes.")
+    output = output or Path(file).with_suffix(".elman")
+    if console.same_file(file, output):
+        raise ElmanError(f"{output} is the table itself: it would be overwritten. Give another name with -o.")
+    model = Forecaster(
+        horizon, levels or LEVELS, id=id, time=time, target=target, frequency=frequency, cell=cell,
+        hidden_size=hidden_size, input_length=input_length, seed=seed,
+    )  # fmt: skip
+    model.fit(file, output=output, resume=resume, log=log, **_budget(minutes, epochs))
+    if json:
+        console.as_json(model.info)
+    else:
+        console.news(f"\nelman evaluate {output} {file}\nelman forecast {output} {file} > forecast.csv")
+    if model.info["training"]["stopped"] == "interrupted":
+        raise typer.Exit(130)
+
+
+@app.command()
+def forecast(
+    model: ModelArgument,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="CSV or Parquet, long format; - for standard input.")
+    ],
+    horizon: Annotated[int | None, typer.Option(help="Steps. Default: those of training.")] = None,
+) -> None:
+    """Forecast what follows each series, with intervals, as CSV. Needs no PyTorch.
+
+    Example: elman forecast sales.elman sales.csv > forecast.csv
+    """
+    from elman.jobs import load_series
+
+    load_series(model).predict(file, horizon).to_csv(sys.stdout, index=False)
+
+
 @app.command()
 def generate(
     model: ModelArgument,
@@ -114,11 +187,11 @@ def generate(
 
     Example: elman generate book.elman "ROMEO:" --length 500 --temperature 0.8 --seed 1
     """
-    from elman.text import load
+    from elman.jobs import load_text
 
     if prompt == "-":
         prompt = "".join(TextFile("-").chunks())
-    pieces = load(model).stream(
+    pieces = load_text(model).stream(
         prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
         stop=stop, seed=seed, on_unknown=on_unknown,
     )  # fmt: skip
@@ -130,16 +203,24 @@ def generate(
 @app.command()
 def evaluate(
     model: ModelArgument,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Text in UTF-8; - for standard input.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Text, or a table of series; - for standard input.")
+    ],
+    windows: Annotated[int, typer.Option(help="Series: forecasts of so many horizons before the end.")] = 4,
     json: Json = False,
 ) -> None:
-    """Measure how well a model predicts a text, beside the baselines it has to beat. Needs no PyTorch.
+    """Measure how well a model predicts a text or series, beside the baselines it has to beat. Needs no PyTorch.
 
     Example: elman evaluate book.elman other.txt --json
+
+    Example: elman evaluate sales.elman sales.csv --windows 4
     """
-    from elman.text import load
+    from elman.jobs import load
+    from elman.text import TextGenerator
 
     generator = load(model)
+    if not isinstance(generator, TextGenerator):
+        return _show_backtest(generator.backtest(file, windows), json)
     text = TextFile(file)
     if not json:
         console.news(f"reading {text.name}: {console.size_of(text.size)}")
@@ -191,6 +272,20 @@ def demo_text(
         generate(output, "ROMEO:", length=length, seed=seed)
 
 
+def _show_backtest(figures: dict[str, Any], json: bool) -> None:
+    if json:
+        return console.as_json(figures)
+    console.table(figures["table"], ("mase", "smape", "mae", "rmse"))
+    own = figures["table"]["elman"]
+    console.rows(
+        {name: round(v, 4) for name, v in own.items() if name not in ("mase", "smape", "mae", "rmse")}
+    )
+    console.rows({name: figures[name] for name in ("series", "windows", "values")})
+    best = min(figures["table"], key=lambda rule: figures["table"][rule]["mase"])
+    if best != "elman":
+        console.news(f"By MASE, {best} is better than the model: use it, or train for longer.")
+
+
 def _budget(minutes: float | None, epochs: float | None) -> dict[str, float | None]:
     from elman.sizes import check_sizes
 
@@ -235,7 +330,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _model(path: Path) -> dict[str, Any]:
-    from elman.text import load
+    from elman.jobs import load
 
     figures = load(path).info
     return {"file": str(path), "bytes": path.stat().st_size, **figures}

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,14 @@ def losses(name: str, nats: float, baselines: Mapping[str, float]) -> None:
 
 def _perplexity(nats: float) -> float:
     return math.exp(nats) if nats < 700 else math.inf
+
+
+def table(rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> None:
+    """Rules and their figures on stdout, a rule a line."""
+    width = max(map(len, rows))
+    print(" " * width, *(f"{column:>11}" for column in columns))
+    for name, figures in rows.items():
+        print(f"{name:<{width}}", *(f"{figures[column]:>11.4f}" for column in columns))
 
 
 def size_of(size: int) -> str:

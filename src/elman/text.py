@@ -226,6 +226,14 @@ class TextGenerator:
         checkpoint.check_writable(path)
         checkpoint.save(path, file.job, file.tensors, file.model, file.codec, file.training)
 
+    @classmethod
+    def from_file(cls, file: ModelFile) -> Self:
+        """The text generator in a model file. Needs no PyTorch."""
+        model = file.model
+        made = cls(model["cell"], model["hidden_size"], model["num_layers"], model["embedding_size"])
+        made._file = file
+        return made
+
     @property
     def info(self) -> dict[str, Any]:
         """What the model is and how it was trained, JSON-able."""
@@ -250,23 +258,6 @@ class TextGenerator:
         if writes not in self._networks:
             self._networks[writes] = stream.build_network(file.model, file.tensors, writes_unknown=not writes)
         return self._networks[writes]
-
-
-def load(path: str | os.PathLike[str]) -> TextGenerator:
-    """The text generator in a model file. Needs no PyTorch.
-
-    Raises ElmanError when the file is no model of text, is damaged, or is newer than this elman; OSError when
-    it cannot be read.
-    """
-    file = checkpoint.load(path)
-    if file.job != "text":
-        raise ElmanError(f"{os.fspath(path)} holds a model for {file.job}, not for text.")
-    model = file.model
-    generator = TextGenerator(
-        model["cell"], model["hidden_size"], model["num_layers"], model["embedding_size"]
-    )
-    generator._file = file
-    return generator
 
 
 def _introduction(corpus: Corpus, sizes: Sizes, cell: str) -> str:

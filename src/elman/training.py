@@ -56,6 +56,7 @@ class Job:
 
     model(inputs, state) returns outputs and the next state; loss(outputs, targets) is a mean over the
     targets. measure(model, items) yields (sum of losses, count) over the first `items` of validation_items.
+    tolerance: as `Validation` has it.
     """
 
     model: nn.Module
@@ -63,6 +64,7 @@ class Job:
     batches: Batches
     measure: Measure
     validation_items: int
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ class Training(pl.LightningModule):
         self.report, self.resume, self.on_best = report, resume, on_best
         self.budget = Budget(settings, job.batches.steps_per_epoch)
         self.average = Average(job.model, settings.averaging) if settings.averaging > 0 else None
-        self.validation = Validation(job.model, job.measure, job.validation_items, self.average)
+        self.validation = Validation(
+            job.model, job.measure, job.validation_items, self.average, job.tolerance
+        )
         self.stopped: Stopped | None = None
         self.interrupted = False
         self.steps = self.items = 0

@@ -56,17 +56,22 @@ class Average:
 class Validation:
     """Measures weights on a part of the validation data and keeps the best.
 
-    The part is fixed at the first check, so large that all checks together take about SHARE of the time.
+    The part is fixed at the first check, so large that all checks together take about SHARE of the time. tolerance: by
+    what share later weights may be worse than the best and still be kept, where the measure itself is uncertain.
     """
 
-    def __init__(self, model: nn.Module, measure: Measure, items: int, average: Average | None) -> None:
+    def __init__(
+        self, model: nn.Module, measure: Measure, items: int, average: Average | None, tolerance: float = 0.0
+    ) -> None:
         self.model, self.measure, self.items, self.average = model, measure, items, average
+        self.tolerance = tolerance
         self.part: int | None = None
         self.best: dict[str, Tensor] | None = None
         self.history: list[
             tuple[int, float, float]
         ] = []  # step, training loss since the last check, best nats
-        self.best_value = float("inf")
+        self.best_value = float("inf")  # of the weights that are kept
+        self.lowest = float("inf")
         self.best_step = 0
         self.worse = 0
         self.warned = False
@@ -121,7 +126,7 @@ class Validation:
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        names = ("part", "best", "history", "best_value", "best_step", "worse", "warned")
+        names = ("part", "best", "history", "best_value", "lowest", "best_step", "worse", "warned")
         return {name: getattr(self, name) for name in names}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -135,7 +140,10 @@ class Validation:
 
     def _offer(self, step: int, value: float) -> bool:
         """Keep the weights now in the model, if they are the best."""
-        if not value < self.best_value:
+        self.lowest = min(self.lowest, value)
+        if not (
+            value < self.best_value or (value <= (1 + self.tolerance) * self.lowest and self.tolerance > 0)
+        ):
             return False
         self.best_value, self.best_step = value, step
         self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}

@@ -1,0 +1,145 @@
+"""Windows of series: how much a forecaster reads, how it is scaled, and what simple rules would forecast from it.
+
+Shared by training and by inference without PyTorch: arrays in, arrays out. It knows nothing of networks or files.
+
+Letters: B windows, L values read, H values forecast, K simple forecasts (`bases`), R segments.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from elman.data import ElmanError
+
+Floats = npt.NDArray[np.floating[Any]]
+
+_MOST_READ = 512
+_FLOOR = 1e-3  # of the level: the scale of a window that hardly moves
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one window is. `input_length` and the forecast are cut into segments of `segment` values each.
+
+    seasons: season lengths in steps, shortest first; (1,) of none.
+    """
+
+    input_length: int
+    horizon: int
+    segment: int
+    seasons: tuple[int, ...]
+
+    @property
+    def segments(self) -> int:
+        """Of the forecast, the last of which may reach beyond the horizon."""
+        return -(-self.horizon // self.segment)
+
+    @property
+    def lags(self) -> tuple[tuple[int, int], ...]:
+        """(steps back, period) of each simple forecast that repeats a season: the last of each length, and the
+        one before the last of the longest."""
+        found = [(m, m) for m in self.seasons if 1 < m <= self.input_length]
+        if found and 2 * found[-1][0] <= self.input_length:
+            found.append((2 * found[-1][0], found[-1][0]))
+        return tuple(found)
+
+    @property
+    def bases(self) -> int:
+        """K: those, the last value, the level, and the line through the first and the last value."""
+        return len(self.lags) + 3
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self) | {"seasons": list(self.seasons)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """What `as_dict` gave."""
+        return cls(values["input_length"], values["horizon"], values["segment"], tuple(values["seasons"]))
+
+
+def sensible_shape(horizon: int, seasons: Sequence[int], lengths: Sequence[int]) -> Shape:
+    """What to read for series of these lengths: two of the longest seasons that most series have, in segments of
+    the shortest season."""
+    typical = int(np.median(lengths)) - horizon
+    seasons = tuple(m for m in seasons if m == 1 or 2 * m <= max(typical, 2)) or (1,)
+    segment = next((m for m in seasons if 1 < m <= 48), 1)
+    longest = seasons[-1]
+    wanted = 2 * longest if longest > 1 else min(32, max(4, typical // 2))
+    wanted = min(max(wanted, 2 * segment, min(2 * horizon, typical)), _MOST_READ, max(segment, typical))
+    return Shape(max(1, wanted // segment) * segment, horizon, segment, tuple(seasons))
+
+
+def least_length(shape: Shape) -> int:
+    """The fewest values that a forecast is made from."""
+    return max(2, min(shape.input_length, shape.seasons[0] + 1))
+
+
+def window(values: Floats, end: int, shape: Shape) -> npt.NDArray[np.float32]:
+    """The L values before `end`. Where a series begins later, its first season is repeated backwards, the longest
+    that it has whole; without one, its first value."""
+    length = shape.input_length
+    known = values[max(0, end - length) : end]
+    missing = length - len(known)
+    if missing <= 0:
+        return known.astype(np.float32)
+    period = max((m for m in shape.seasons if m <= len(known)), default=1)
+    first = known[:period]
+    padding = first[np.arange(-missing, 0) % period]
+    return np.concatenate((padding, known)).astype(np.float32)
+
+
+def scaled(x: Floats, shape: Shape) -> tuple[Floats, Floats, Floats]:
+    """x (B, L) → (x - level) / scale, level (B, 1), scale (B, 1).
+
+    The level is the mean of the last longest season, the scale the mean distance from it over the whole window.
+    """
+    last = min(shape.input_length, max(shape.seasons[-1], min(4, shape.input_length)))
+    level = x[:, -last:].mean(axis=1, keepdims=True)
+    scale = np.abs(x - level).mean(axis=1, keepdims=True)
+    scale = scale + _FLOOR * np.abs(level) + np.float32(1e-9)
+    return (x - level) / scale, level, scale
+
+
+def bases(z: Floats, shape: Shape) -> Floats:
+    """What simple rules forecast from scaled windows z (B, L): (B, R * segment, K)."""
+    ahead = np.arange(shape.segments * shape.segment)
+    length = shape.input_length
+    found = [z[:, length - lag + ahead % period] for lag, period in shape.lags]
+    last = np.repeat(z[:, -1:], len(ahead), axis=1)
+    slope = (z[:, -1:] - z[:, :1]) / max(1, length - 1)
+    found += [last, np.zeros_like(last), last + (ahead + 1).astype(z.dtype) * slope]
+    return np.stack(found, axis=-1)
+
+
+def error_scale(values: Floats, period: int) -> float:
+    """The mean error of the seasonal naive forecast within a series: MASE's scale (Hyndman and Koehler, "Another
+    look at measures of forecast accuracy", 2006). 0 of a series that repeats itself."""
+    period = period if period < len(values) else 1
+    return float(np.abs(values[period:] - values[:-period]).mean()) if len(values) > period else 0.0
+
+
+def check_horizon(horizon: Any) -> int:
+    """Raises ElmanError unless it is a whole number of at least 1."""
+    if not isinstance(horizon, int) or isinstance(horizon, bool) or horizon < 1:
+        raise ElmanError(f"horizon must be a whole number of steps, at least 1, not {horizon!r}.")
+    return horizon
+
+
+def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
+    """Interval levels in percent, sorted. Raises ElmanError unless each lies between 0 and 100."""
+    found = []
+    for level in levels:
+        if not isinstance(level, int | float) or isinstance(level, bool) or not 0 < level < 100:
+            raise ElmanError(f"levels must be percentages between 0 and 100, not {level!r}.")
+        found.append(float(level))
+    return tuple(sorted(set(found)))
+
+
+def quantiles(levels: Sequence[float]) -> list[float]:
+    """The quantiles that a median and these intervals need, ascending: 80 → 0.1, 0.5, 0.9."""
+    halves = [(100 - level) / 200 for level in levels]
+    return sorted({0.5, *halves, *(1 - h for h in halves)})
