@@ -463,3 +463,40 @@ def test_the_demo_trains_and_writes(capsys, tmp_path, monkeypatch):
     assert "Shakespeare's plays" in err
     assert 'elman generate shakespeare.elman "ROMEO:"' in err
     assert "\nROMEO:" in out
+
+
+def test_series_from_table_to_forecast(tmp_path, monkeypatch):
+    """Train, evaluate, forecast, info, and what is refused, through the real entry point."""
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    days = pandas.date_range("2024-01-01", periods=90, freq="D")
+    rows = [
+        pandas.DataFrame({"shop": s, "day": days, "sold": [10 * s + d % 7 for d in range(90)]})
+        for s in (1, 2, 3)
+    ]
+    pandas.concat(rows).to_csv("sales.csv", index=False)
+    columns = ("--id", "shop", "--time", "day", "--target", "sold")
+    trained = run(
+        "train", "series", "sales.csv", "--horizon", "7", "--epochs", "2", "--hidden-size", "8", *columns
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "frequency D" in trained.stderr
+    evaluated = run("evaluate", "sales.elman", "sales.csv", "--windows", "2", "--json")
+    assert set(json.loads(evaluated.stdout)["table"]) == {"elman", "seasonal naive", "drift", "naive"}
+    assert "seasonal naive" in run("evaluate", "sales.elman", "sales.csv").stdout
+    forecast = run("forecast", "sales.elman", "sales.csv")
+    lines = forecast.stdout.splitlines()
+    assert lines[0] == "shop,day,median,lo-95,hi-95,lo-80,hi-80"
+    assert len(lines) == 1 + 3 * 7
+    assert lines[1].startswith("1,2024-03-31")
+    assert json.loads(run("info", "sales.elman", "--json").stdout)["job"] == "series"
+    for arguments, words in (
+        (("forecast", "sales.elman", "none.csv"), "none.csv"),
+        (("generate", "sales.elman"), "not for text"),
+        (("train", "series", "sales.csv", "--horizon", "0"), "horizon"),
+        (("train", "series", "sales.csv", "--horizon", "7"), "--"),
+    ):
+        refused = run(*arguments)
+        assert refused.returncode == 2
+        assert words in refused.stderr
+        assert "Traceback" not in refused.stderr

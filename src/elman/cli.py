@@ -134,7 +134,8 @@ def train_series(
         horizon, levels or LEVELS, id=id, time=time, target=target, frequency=frequency, cell=cell,
         hidden_size=hidden_size, input_length=input_length, seed=seed,
     )  # fmt: skip
-    model.fit(file, output=output, resume=resume, log=log, **_budget(minutes, epochs))
+    budget = _budget(minutes, epochs)
+    model.fit(file, minutes=budget["minutes"], epochs=budget["epochs"], output=output, resume=resume, log=log)
     if json:
         console.as_json(model.info)
     else:

@@ -17,8 +17,8 @@ _HOMES = {"text": ("elman.text", "TextGenerator"), "series": ("elman.series", "F
 def load(path: str | os.PathLike[str]) -> "TextGenerator | Forecaster":
     """The model in a model file, as the class of its job. Needs no PyTorch.
 
-    Raises ElmanError when the file is no model, is damaged, is newer than this elman or of a job it does not know; OSError
-    when it cannot be read.
+    Raises ElmanError when the file is no model, is damaged, is newer than this elman or of a job it does not know;
+    OSError when it cannot be read.
     """
     file = checkpoint.load(path)
     if file.job not in _HOMES:

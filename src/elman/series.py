@@ -40,8 +40,8 @@ LEVELS = (80.0, 95.0)
 class Forecaster:
     """A forecaster of series, trained over all of them at once.
 
-    horizon: steps to forecast. levels: prediction intervals, in percent. id, time, target: columns of the table, in long
-    format. frequency: pandas' name of the time step; found in the data when None. cell "gru", "lstm" or "rnn";
+    horizon: steps to forecast. levels: prediction intervals, in percent. id, time, target: columns of the table, in
+    long format. frequency: pandas' name of the time step; found in the data when None. cell "gru", "lstm" or "rnn";
     hidden_size: its units; input_length: values read, chosen from frequency and lengths when None. seed: training
     repeats exactly for the same. Raises ElmanError for values that make no sense.
     """
@@ -64,7 +64,8 @@ class Forecaster:
         seed: int = 0,
     ) -> None:
         check_sizes(
-            cell, hidden_size=hidden_size, dropout=dropout, learning_rate=learning_rate, batch_size=batch_size, seed=seed
+            cell, hidden_size=hidden_size, dropout=dropout, learning_rate=learning_rate, batch_size=batch_size,
+            seed=seed,
         )  # fmt: skip
         self.horizon, self.levels = check_horizon(horizon), check_levels(levels)
         self.input_length = None if input_length is None else check_horizon(input_length)
@@ -94,8 +95,8 @@ class Forecaster:
         `output` the best model is saved there whenever it improves and a killed run can be continued with resume=True.
         Ctrl-C stops early and keeps the best model.
 
-        Raises ElmanError for a table that cannot be used, an output that cannot be written, a run that cannot be resumed,
-        PyTorch missing, or a loss that becomes NaN (the best model is kept); OSError for the file.
+        Raises ElmanError for a table that cannot be used, an output that cannot be written, a run that cannot be
+        resumed, PyTorch missing, or a loss that becomes NaN (the best model is kept); OSError for the file.
         """
         minutes = _check_budget(minutes, epochs, output, resume)
         if output is not None:
@@ -124,8 +125,8 @@ class Forecaster:
         short = [str(name) for name, n in zip(panel.ids, lengths, strict=True) if n < least]
         if len(short) == len(lengths):
             raise ElmanError(
-                f"all {len(lengths):,} series are too short: a horizon of {self.horizon} needs at least {least} values, "
-                f"and the longest has {max(lengths)}. Choose a shorter horizon."
+                f"all {len(lengths):,} series are too short: a horizon of {self.horizon} needs at least {least} "
+                f"values, and the longest has {max(lengths)}. Choose a shorter horizon."
             )
         if short:
             report.line(f"Not trained on {_named(short)}: fewer than {least} values")
@@ -188,9 +189,9 @@ class Forecaster:
         """What follows each series: id, time, median, lo-95, lo-80, hi-80, hi-95, ... in the same kind of frame as
         came in (pandas for a file).
 
-        horizon: steps, by default those of training; beyond them the forecast goes on from its own medians. Series that
-        the model has not seen are forecast as well. Raises ElmanError for a table that cannot be used or a series that is
-        too short.
+        horizon: steps, by default those of training; beyond them the forecast goes on from its own medians. Series
+        that the model has not seen are forecast as well. Raises ElmanError for a table that cannot be used or a series
+        that is too short.
         """
         panel = self._read(source)
         steps = self.horizon if horizon is None else check_horizon(horizon)
