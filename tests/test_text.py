@@ -20,10 +20,11 @@ import elman
 from elman.codec import Characters
 from elman.corpus import Corpus
 from elman.data import Batches, ElmanError, TextFile
+from elman.jobs import load
 from elman.model import Model, ModelConfig
 from elman.progress import Report, Snapshot
 from elman.sizes import sensible_sizes
-from elman.text import TextGenerator, load
+from elman.text import TextGenerator
 from elman.text_fit import measure
 
 TEXT = "".join(inspect.getsource(module) for module in (argparse, tarfile, shutil, subprocess))[:160_000]
