@@ -1,7 +1,9 @@
 """The series job: a trained model beats simple rules on what it has not seen, with and without PyTorch."""
 
+import math
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,14 @@ import torch
 
 import elman
 from elman import ElmanError
-from elman.backtest import RULES, measures
+from elman.backtest import RULES
 from elman.frames import read
-from elman.series_fit import SeriesBatches, cut, pinball
+from elman.series import Forecast, joined
+from elman.series_fit import SeriesBatches, cut, held_out, loss_of, negative_binomial
+from elman.series_loss import LOSSES, found_quantiles, width
 from elman.series_model import SeriesConfig, SeriesModel
 from elman.series_network import SeriesNetwork
-from elman.windows import Shape, quantiles, sensible_shape
+from elman.windows import Series, Shape, quantiles, sensible_shape, window
 
 pandas = pytest.importorskip("pandas")
 
@@ -55,15 +59,15 @@ def fitted(table) -> elman.Forecaster:
 
 def test_it_beats_simple_rules_on_series_it_has_not_seen(fitted) -> None:
     found = fitted.backtest(a_table(seed=1), windows=3)
-    rules = found["table"]
+    rules = found.table
     assert set(rules) == {"elman", *RULES}
     assert rules["elman"]["mase"] < 0.85 * min(rules[rule]["mase"] for rule in RULES)
     assert rules["elman"]["rmse"] < 0.85 * rules["seasonal naive"]["rmse"]
-    assert (found["series"], found["windows"], found["values"]) == (30, 90, 90 * 14)
+    assert (found.series, found.windows, found.values, found.best) == (30, 90, 90 * 14, "elman")
 
 
 def test_intervals_cover_what_they_say(fitted) -> None:
-    own = fitted.backtest(a_table(seed=2), windows=3)["table"]["elman"]
+    own = fitted.backtest(a_table(seed=2), windows=3).table["elman"]
     assert 73 < own["coverage-80"] < 90
     assert 90 < own["coverage-95"] < 99.5
     assert 0 < own["scaled_quantile_loss"] < 1
@@ -115,23 +119,41 @@ def test_saved_loaded_and_without_pytorch(fitted, table, tmp_path: Path) -> None
     subprocess.run([sys.executable, "-c", code, tmp_path / "m.elman", tmp_path / "t.csv"], check=True)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("seasons", [(1,), (4,), (2, 6)])
-def test_the_network_without_pytorch_is_the_model(cell, seasons) -> None:
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("cell", "members"), [("rnn", 1), ("gru", 2), ("lstm", 1)])
+@pytest.mark.parametrize(("seasons", "known"), [((1,), (0, 0, 0)), ((4,), (2, 0, 1)), ((2, 6), (1, 3, 2))])
+def test_the_network_without_pytorch_is_the_model(cell, members, seasons, known, loss) -> None:
     torch.manual_seed(0)
-    shape = sensible_shape(5, seasons, [40])
-    config = SeriesConfig(shape, tuple(quantiles((50, 90))), cell, hidden_size=9, embedding_size=7)
+    past, future, static = known
+    shape = replace(sensible_shape(5, seasons, [40]), past=past, future=future, static=static)
+    config = SeriesConfig(
+        shape, tuple(quantiles((50, 90))), loss, members, cell, hidden_size=9, embedding_size=7
+    )
     model = SeriesModel(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     tensors = {name: t.numpy() for name, t in model.state_dict().items()}
-    described = {"shape": shape.as_dict(), "quantiles": config.quantiles, "cell": cell, "hidden_size": 9}
-    x = np.random.default_rng(0).normal(size=(6, shape.input_length)).astype(np.float32) * 10 + 100
+    described = asdict(config) | {"shape": shape.as_dict()}
+    rng = np.random.default_rng(0)
+    series = [
+        Series(
+            rng.normal(size=60) * 10 + 100,
+            rng.normal(size=(60, past)).astype(np.float32),
+            rng.normal(size=(70, future)).astype(np.float32),
+            rng.normal(size=static).astype(np.float32),
+        )
+        for _ in range(6)
+    ]
+    x = np.stack([window(one, 50 + i, shape) for i, one in enumerate(series)])
     with torch.no_grad():
         expected, _ = model(torch.from_numpy(x))
-    assert expected.shape == (6, 5, 5)
-    assert (expected.diff(dim=2) > 0).all()
-    np.testing.assert_allclose(SeriesNetwork(described, tensors)(x), expected.numpy(), rtol=1e-4, atol=1e-4)
+    assert expected.shape == (members, 6, 5, width(loss, config.quantiles))
+    network = SeriesNetwork(described, tensors)
+    np.testing.assert_allclose(network.put_out(x)[0], expected.numpy(), rtol=2e-4, atol=2e-4)
+    found, mean, _ = network(x)
+    assert found.shape == (6, 5, 5)
+    assert (np.diff(found, axis=2) >= 0).all()
+    assert (mean is None) == (loss in ("quantile", "mae"))
 
 
 def test_the_same_seed_trains_the_same_way(table) -> None:
@@ -145,8 +167,8 @@ def test_the_same_seed_trains_the_same_way(table) -> None:
 
 def test_batches_depend_on_their_step_alone() -> None:
     shape = Shape(14, 7, 7, (7,))
-    values = [np.arange(60.0) + 100 * i for i in range(4)]
-    batches = SeriesBatches(values, shape, 16, seed=3)
+    series = [Series(np.arange(60.0) + 100 * i) for i in range(4)]
+    batches = SeriesBatches(series, shape, 16, seed=3)
     first = batches.iterate()
     next(first)
     again, resumed = next(first), next(batches.iterate(1))
@@ -157,25 +179,79 @@ def test_batches_depend_on_their_step_alone() -> None:
 
 def test_a_jump_after_a_still_window_does_not_outweigh_all_others() -> None:
     values = np.concatenate((np.zeros(20), np.tile([5.0, 9.0], 20)))
-    found = cut([values], [(0, 20)], Shape(14, 7, 7, (7,)))
+    found = cut([Series(values)], [(0, 20)], Shape(14, 7, 7, (7,)))
     assert 0 < found.targets[0, -1] < 10
 
 
-def test_the_loss_is_the_pinball_loss() -> None:
-    outputs = torch.tensor([[[1.0, 2.0, 4.0]]])
-    targets = torch.tensor([[3.0, 0.5]])  # the value, and 1 / scale
-    expected = (0.1 * 1.0 + 0.5 * 0.5 + 0.1 * 0.5) / 3
-    assert float(pinball([0.1, 0.5, 0.9])(outputs, targets)) == pytest.approx(expected)
+SMALL = Shape(2, 1, 1, (1,))
+Y = torch.tensor([[3.0, 0.5]])  # the value, and 1 / scale
 
 
-def test_measures() -> None:
-    actual, found = np.array([1.0, 2.0, 4.0]), np.array([2.0, 2.0, 2.0])
-    values = measures(actual, found, scale=0.5)
-    assert values["mae"] == pytest.approx(1.0)
-    assert values["mase"] == pytest.approx(2.0)
-    assert values["rmse"] == pytest.approx((5 / 3) ** 0.5)
-    assert values["smape"] == pytest.approx(200 * (1 / 3 + 0 + 2 / 6) / 3)
-    assert measures(np.zeros(2), np.zeros(2), 0.0)["smape"] == 0
+def test_the_losses() -> None:
+    def loss(kind: str, *numbers: float) -> float:
+        return float(loss_of(SeriesConfig(SMALL, (0.1, 0.5, 0.9), kind))(torch.tensor([[[numbers]]]), Y))
+
+    assert loss("quantile", 1.0, 2.0, 4.0) == pytest.approx((0.1 * 1.0 + 0.5 * 0.5 + 0.1 * 0.5) / 3)
+    assert loss("mse", 1.0) == pytest.approx(1.0)
+    assert loss("mae", 2.5) == pytest.approx(0.25)
+    # Two degrees of freedom: density (2 + t²)^(-3/2).
+    assert loss("student_t", 1.0, 4.0, 2.0) == pytest.approx(1.5 * math.log(2 + 0.25) + math.log(2), rel=1e-5)
+    # Dispersion 1 is the geometric distribution: q^y (1 - q), q = mean / (1 + mean).
+    assert loss("negative_binomial", 2.0, 1.0) == pytest.approx(-math.log((2 / 3) ** 3 / 3), rel=1e-5)
+
+
+def test_counts_have_probabilities_that_sum_to_one() -> None:
+    y = torch.arange(2000.0, dtype=torch.float64)
+    for mean, dispersion in ((0.3, 0.5), (20.0, 0.01), (50.0, 1.5)):
+        p = negative_binomial(torch.tensor(mean).double(), torch.tensor(dispersion).double(), y).exp()
+        assert float(p.sum()) == pytest.approx(1, abs=1e-6)
+        assert float((p * y).sum()) == pytest.approx(mean, rel=1e-4)
+        found = found_quantiles("negative_binomial", np.array([[mean, dispersion]]), [0.025, 0.5, 0.9])
+        reached = np.cumsum(p.numpy())
+        expected = [int(np.argmax(reached >= q)) for q in (0.025, 0.5, 0.9)]
+        assert found.tolist() == [expected]
+
+
+def test_what_follows_a_forecast_carries_its_uncertainty() -> None:
+    part = Forecast(np.array([[[-3.0, 0.0, 3.0], [-4.0, 0.0, 4.0]]]), None)
+    found = joined([part, part], 3)
+    assert found.quantiles[0, :2].tolist() == part.quantiles[0].tolist()
+    assert found.quantiles[0, 2].tolist() == [-5.0, 0.0, 5.0]
+
+
+def test_what_is_held_back() -> None:
+    shape = Shape(14, 7, 7, (7,))
+    series = [Series(np.arange(60.0)), Series(np.arange(20.0))]
+    assert held_out(series, shape, 7) == ((0, 53),)
+    assert sorted(held_out(series, shape, 10)) == [(0, 50), (0, 51), (0, 52), (0, 53)]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_learns(loss) -> None:
+    table = a_table(12, 150)
+    table["y"] = (table["y"].clip(lower=0)).round()
+    small = {"hidden_size": 24, "batch_size": 64, "learning_rate": 5e-3}
+    model = elman.Forecaster(7, loss=loss, **small).fit(table, epochs=8, progress=False)
+    found = model.predict(table)
+    point = [name for name in ("mean", "median") if name in found]
+    assert point == {"quantile": ["median"], "mae": ["median"], "mse": ["mean"]}.get(loss, ["mean", "median"])
+    ordered = found[["lo-95", "lo-80", point[-1], "hi-80", "hi-95"]].to_numpy()
+    assert (np.diff(ordered, axis=1) >= 0).all()
+    tested = model.backtest(table, 1).table
+    assert tested["elman"]["mase"] < 0.95 * tested["seasonal naive"]["mase"]
+    assert 60 < tested["elman"]["coverage-80"] < 99
+    assert tested["elman"]["coverage-95"] > 80
+    if loss == "negative_binomial":
+        assert (found[["lo-95", "median", "hi-95"]] % 1 == 0).all(axis=None)
+
+
+def test_what_is_no_count_is_refused_by_name(table) -> None:
+    counts = elman.Forecaster(7, loss="negative_binomial")
+    with pytest.raises(ElmanError, match=r"series s00 holds .* counts"):
+        counts.fit(table, epochs=0.01, progress=False)
+    negative = table.assign(y=table["y"].round().where(table.index != 450, -3))
+    with pytest.raises(ElmanError, match="series s02 holds -3"):
+        counts.fit(negative.assign(y=negative["y"].where(negative["y"] > -4, 0)), epochs=0.01, progress=False)
 
 
 def test_rules() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from elman import ElmanError
 from elman.windows import (
+    Series,
     Shape,
     bases,
     check_horizon,
@@ -58,7 +59,7 @@ def test_any_shape_holds_together(horizon, seasons, length) -> None:
 
 def test_a_window_is_what_lies_before_and_short_series_repeat_their_first_season() -> None:
     shape = Shape(8, 2, 2, (2, 4))
-    values = np.arange(20.0)
+    values = Series(np.arange(20.0))
     assert window(values, 15, shape).tolist() == list(range(7, 15))
     assert window(values, 5, shape).tolist() == [1, 2, 3, 0, 1, 2, 3, 4]
     assert window(values, 3, shape).tolist() == [1, 0, 1, 0, 1, 0, 1, 2]

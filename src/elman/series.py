@@ -6,20 +6,26 @@ Data, model, loss and measure of one job behind `fit`, `predict` and `backtest`.
 import importlib.util
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from elman import checkpoint, frames
+from elman import checkpoint, series_data
 from elman.checkpoint import ModelFile
+from elman.covariates import Encoding
 from elman.data import ElmanError
 from elman.progress import Report, clock
 from elman.schedule import Settings
+from elman.series_data import Columns, Data
+from elman.series_loss import POINT, check_counts, check_loss
+from elman.series_plot import check_picture, draw
 from elman.sizes import check_sizes
 from elman.windows import (
+    LONGEST_SEGMENT,
     Floats,
+    Series,
     Shape,
     check_horizon,
     check_levels,
@@ -30,6 +36,7 @@ from elman.windows import (
 )
 
 if TYPE_CHECKING:
+    from elman.backtest import Backtest
     from elman.series_network import SeriesNetwork
     from elman.training import Result
 
@@ -41,9 +48,15 @@ class Forecaster:
     """A forecaster of series, trained over all of them at once.
 
     horizon: steps to forecast. levels: prediction intervals, in percent. id, time, target: columns of the table, in
-    long format. frequency: pandas' name of the time step; found in the data when None. cell "gru", "lstm" or "rnn";
-    hidden_size: its units; input_length: values read, chosen from frequency and lengths when None. seed: training
-    repeats exactly for the same. Raises ElmanError for values that make no sense.
+    long format; several targets are forecast side by side. frequency: pandas' name of the time step; found in the data
+    when None. past, future, static: columns of covariates, numbers or categories, that are known up to now, also of the
+    time ahead, or of a series as a whole (Nixtla's hist_exog, futr_exog, stat_exog). calendar: whether hour, weekday
+    and time of year are told; when None, those of which the table shows two rounds.
+
+    loss: "quantile", "mse", "mae", "student_t" or "negative_binomial" (counts). ensemble: networks that are trained
+    side by side and averaged. cell "gru", "lstm" or "rnn"; hidden_size: its units; input_length: values read, chosen
+    from frequency and lengths when None. seed: training repeats exactly for the same. Raises ElmanError for values that
+    make no sense.
     """
 
     def __init__(
@@ -53,8 +66,14 @@ class Forecaster:
         *,
         id: str = "unique_id",
         time: str = "ds",
-        target: str = "y",
+        target: str | Sequence[str] = "y",
         frequency: str | None = None,
+        past: Sequence[str] = (),
+        future: Sequence[str] = (),
+        static: Sequence[str] = (),
+        calendar: bool | None = None,
+        loss: str = "quantile",
+        ensemble: int = 1,
         cell: str = "gru",
         hidden_size: int = 192,
         input_length: int | None = None,
@@ -68,10 +87,13 @@ class Forecaster:
             seed=seed,
         )  # fmt: skip
         self.horizon, self.levels = check_horizon(horizon), check_levels(levels)
-        self.input_length = None if input_length is None else check_horizon(input_length)
-        self.id, self.time, self.target, self.frequency = id, time, target, frequency
+        self.input_length = None if input_length is None else check_horizon(input_length, "input_length")
+        self.loss, self.ensemble = check_loss(loss), check_horizon(ensemble, "ensemble")
+        self.columns = Columns(id, time, _names(target), _names(past), _names(future), _names(static))
+        self.frequency, self.calendar = frequency, calendar
         self.cell, self.hidden_size, self.dropout = cell, hidden_size, dropout
         self.learning_rate, self.batch_size, self.seed = learning_rate, batch_size, seed
+        self.notes: tuple[str, ...] = ()
         self._file: ModelFile | None = None
         self._made: SeriesNetwork | None = None
 
@@ -83,6 +105,7 @@ class Forecaster:
         *,
         minutes: float | None = None,
         epochs: float | None = None,
+        val_size: int | None = None,
         output: str | os.PathLike[str] | None = None,
         resume: bool = False,
         progress: bool = True,
@@ -91,7 +114,8 @@ class Forecaster:
         """Learn from a table: a pandas or polars frame, or a CSV or Parquet file, for so many minutes (3 if no budget
         is given) or epochs.
 
-        The last horizon of every series is held back to choose the best weights and to set the intervals' width. With
+        The last val_size values of every series (a horizon of them when None) are held back to choose the best weights
+        and to set the intervals' width. With
         `output` the best model is saved there whenever it improves and a killed run can be continued with resume=True.
         Ctrl-C stops early and keeps the best model.
 
@@ -99,30 +123,40 @@ class Forecaster:
         resumed, PyTorch missing, or a loss that becomes NaN (the best model is kept); OSError for the file.
         """
         minutes = _check_budget(minutes, epochs, output, resume)
+        val_size = self.horizon if val_size is None else check_horizon(val_size, "val_size")
+        if val_size < self.horizon:
+            raise ElmanError(f"val_size {val_size} holds no whole horizon: give at least {self.horizon}.")
         if output is not None:
             checkpoint.check_writable(output)
         report = Report(progress, unit="values")
-        panel = self._read(source)
-        for note in panel.notes:
+        data = series_data.read(source, self.columns, self.frequency, 0, self._beyond, None, self.calendar)
+        for note in data.notes:
             report.line(note)
-        shape, values = self._prepare(panel, report)
+        check_counts(self.loss, data.names, data.series)
+        shape, series = self._prepare(data, report)
         self._train(
-            panel, shape, values, Settings(self.learning_rate, minutes, epochs), report, output, resume, log
-        )
+            data, shape, series, val_size, Settings(self.learning_rate, minutes, epochs), report, output, resume,
+            log,
+        )  # fmt: skip
         return self
 
-    def _read(self, source: Any) -> frames.Panel:
-        return frames.read(source, self.id, self.time, self.target, self.frequency)
+    @property
+    def _beyond(self) -> int:
+        """Whole horizons of whole segments are forecast, of which the calendar is read."""
+        return self.horizon + LONGEST_SEGMENT
 
-    def _prepare(self, panel: frames.Panel, report: Report) -> tuple[Shape, tuple[Floats, ...]]:
+    def _prepare(self, data: Data, report: Report) -> tuple[Shape, tuple[Series, ...]]:
         """What to read, and the series that are long enough."""
-        lengths = [len(v) for v in panel.values]
-        shape = sensible_shape(self.horizon, panel.frequency.seasons, lengths)
+        lengths = list(map(len, data.series))
+        shape = sensible_shape(self.horizon, data.frequency.seasons, lengths)
         if self.input_length is not None:
             whole = max(1, round(self.input_length / shape.segment)) * shape.segment
-            shape = Shape(whole, shape.horizon, shape.segment, shape.seasons)
+            shape = replace(shape, input_length=whole)
+        past, future, _ = data.encoding.sizes
+        static = series_data.static_size(data.encoding, len(self.columns.targets))
+        shape = replace(shape, past=past, future=future, static=static)
         least = least_length(shape) + shape.horizon
-        short = [str(name) for name, n in zip(panel.ids, lengths, strict=True) if n < least]
+        short = [name for name, n in zip(data.names, lengths, strict=True) if n < least]
         if len(short) == len(lengths):
             raise ElmanError(
                 f"all {len(lengths):,} series are too short: a horizon of {self.horizon} needs at least {least} "
@@ -131,17 +165,20 @@ class Forecaster:
         if short:
             report.line(f"Not trained on {_named(short)}: fewer than {least} values")
         seasons = ", ".join(map(str, shape.seasons))
+        calendar = data.encoding.calendar
         report.line(
-            f"{len(lengths):,} series, {sum(lengths):,} values, frequency {panel.frequency.alias}, seasons {seasons}. "
-            f"Reading {shape.input_length} values to forecast {shape.horizon}"
+            f"{len(lengths):,} series, {sum(lengths):,} values, frequency {data.frequency.alias}, seasons {seasons}"
+            + (f", calendar {', '.join(calendar)}" if calendar else "")
+            + f". Reading {shape.input_length} values to forecast {shape.horizon}"
         )
-        return shape, tuple(v for v in panel.values if len(v) >= least)
+        return shape, tuple(one for one in data.series if len(one) >= least)
 
     def _train(
         self,
-        panel: frames.Panel,
+        data: Data,
         shape: Shape,
-        values: tuple[Floats, ...],
+        series: tuple[Series, ...],
+        val_size: int,
         settings: Settings,
         report: Report,
         output: str | os.PathLike[str] | None,
@@ -157,20 +194,24 @@ class Forecaster:
             if output is not None:
                 self.save(output)
 
-        held = held_out(values, shape)
+        held = held_out(series, shape, val_size)
         if not held:
             report.line(
                 "No series is long enough to hold anything back: validation is over what is trained on"
             )
-        places = held or tuple((i, len(v) - shape.horizon) for i, v in enumerate(values))
+        places = held or tuple((i, len(one) - shape.horizon) for i, one in enumerate(series))
         config = SeriesConfig(
-            shape, tuple(quantiles(self.levels)), self.cell, self.hidden_size, dropout=self.dropout
+            shape, tuple(quantiles(self.levels)), self.loss, self.ensemble, self.cell, self.hidden_size,
+            dropout=self.dropout,
+        )  # fmt: skip
+        about = self.columns.as_dict() | {
+            "frequency": data.frequency.alias,
+            "levels": list(self.levels),
+            "covariates": data.encoding.as_dict(),
+        }
+        run = SeriesRun(
+            series, places, val_size if held else 0, config, self.batch_size, settings, self.seed, about, keep
         )
-        about = {
-            "id": self.id, "time": self.time, "target": self.target,
-            "frequency": panel.frequency.alias, "levels": list(self.levels),
-        }  # fmt: skip
-        run = SeriesRun(values, places, bool(held), config, self.batch_size, settings, self.seed, about, keep)
         beside = Path("elman" if output is None else output)
         resume = None
         if output is not None:
@@ -185,70 +226,132 @@ class Forecaster:
 
     # Use
 
-    def predict(self, source: Any, horizon: int | None = None) -> Any:
-        """What follows each series: id, time, median, lo-95, lo-80, hi-80, hi-95, ... in the same kind of frame as
-        came in (pandas for a file).
+    def predict(
+        self,
+        source: Any,
+        horizon: int | None = None,
+        futr_df: Any = None,
+        levels: Sequence[float] | None = None,
+    ) -> Any:
+        """What follows each series: id, time, median (or mean, or both, by loss), lo-95, hi-95, lo-80, hi-80, ... in
+        the same kind of frame as came in (pandas for a file). With several targets, each column's name begins with one.
 
-        horizon: steps, by default those of training; beyond them the forecast goes on from its own medians. Series
-        that the model has not seen are forecast as well. Raises ElmanError for a table that cannot be used or a series
-        that is too short.
+        horizon: steps, by default those of training; beyond them the forecast goes on from its own middle. Known-future
+        covariates come from rows of the table after a series' last value, or from futr_df (id, time, covariates).
+        levels: some of those trained. `notes` says afterwards what was done to the table. Series that the model has not
+        seen are forecast as well. Raises ElmanError for a table that cannot be used, a series that is too short, or
+        covariates that are missing.
         """
-        panel = self._read(source)
         steps = self.horizon if horizon is None else check_horizon(horizon)
-        found = self._ahead(self._ids(panel), panel.values, steps)
-        return frames.forecast_frame(panel, steps, self._columns(found))
+        data = self._read(source, steps, futr_df)
+        ends = list(map(len, data.series))
+        return data.frame(steps, self._columns(self._ahead(data.names, data.series, ends, steps), levels))
 
-    def _ids(self, panel: frames.Panel) -> Sequence[Any]:
-        alias = self._fitted().codec["frequency"]
-        if panel.frequency.alias != alias:
+    def plot(
+        self,
+        path: str | os.PathLike[str],
+        source: Any,
+        horizon: int | None = None,
+        futr_df: Any = None,
+        levels: Sequence[float] | None = None,
+        series: Sequence[str] | None = None,
+    ) -> None:
+        """Draw the forecast of each series, or of those whose ids are given, with history and intervals: a .png, or a
+        self-contained .html page. Raises as `predict` does, and ElmanError for what cannot be drawn."""
+        check_picture(path)
+        steps = self.horizon if horizon is None else check_horizon(horizon)
+        data = self._read(source, steps, futr_df)
+        numbers = data.chosen(series)
+        chosen = [data.series[k] for k in numbers]
+        ends = list(map(len, chosen))
+        found = self._columns(self._ahead([data.names[k] for k in numbers], chosen, ends, steps), levels)
+        draw(path, [
+            data.drawing(k, end, {name: values[j] for name, values in found.items()}, came=False)
+            for j, (k, end) in enumerate(zip(numbers, ends, strict=True))
+        ])  # fmt: skip
+
+    def _read(self, source: Any, ahead: int, futr_df: Any = None) -> Data:
+        """The series of a table of the model's frequency."""
+        codec = self._fitted().codec
+        encoding = Encoding.from_dict(codec["covariates"])
+        data = series_data.read(
+            source, self.columns, self.frequency, ahead, self._beyond, encoding, futr_df=futr_df
+        )
+        if data.frequency.alias != codec["frequency"]:
             raise ElmanError(
-                f"these series come every {panel.frequency.alias}, the model learned from every {alias}. Bring them to "
-                "that frequency, or train another model."
+                f"these series come every {data.frequency.alias}, the model learned from every {codec['frequency']}. "
+                "Bring them to that frequency, or train another model."
             )
-        return panel.ids
+        check_counts(self.loss, data.names, data.series)
+        self.notes = data.notes
+        return data
 
-    def _ahead(self, ids: Sequence[Any], values: Sequence[Floats], steps: int) -> Floats:
-        """Quantiles (series, steps, Q) of what follows, rolling on beyond the trained horizon."""
+    def _ahead(
+        self, names: Sequence[str], series: Sequence[Series], ends: Sequence[int], steps: int
+    ) -> "Forecast":
+        """What follows value `end` of each, rolling on beyond the trained horizon."""
         network = self._network()
-        least = least_length(network.shape)
-        short = [str(name) for name, v in zip(ids, values, strict=True) if len(v) < least]
+        shape, least = network.shape, least_length(network.shape)
+        short = [name for name, end in zip(names, ends, strict=True) if end < least]
         if short:
             raise ElmanError(
                 f"{_named(short)}: too short to forecast from, {least} values are needed. Leave them out."
             )
-        known, found = list(values), []
-        for _ in range(-(-steps // network.shape.horizon)):
-            x = np.stack([window(v, len(v), network.shape) for v in known])
-            found.append(self._calibrated(network(x)))
-            middle = found[-1][..., found[-1].shape[-1] // 2]
-            known = [np.concatenate((v, m)) for v, m in zip(known, middle, strict=True)]
-        return np.concatenate(found, axis=1)[:, :steps]
+        if steps > shape.horizon and shape.past:
+            raise ElmanError(
+                f"this model forecasts at most {shape.horizon} steps: beyond them its past covariates are not known. "
+                "Train one with a longer horizon."
+            )
+        known, places, found = list(series), list(ends), []
+        for _ in range(-(-steps // shape.horizon)):
+            x = np.stack([window(one, end, shape) for one, end in zip(known, places, strict=True)])
+            found.append(self._calibrated(*network(x)))
+            if len(found) * shape.horizon < steps:
+                middle = found[-1].middle
+                known = [
+                    one.before(end).followed_by(m) for one, end, m in zip(known, places, middle, strict=True)
+                ]
+                places = [end + shape.horizon for end in places]
+        return joined(found, steps)
 
-    def _calibrated(self, found: Floats) -> Floats:
-        middle = found.shape[-1] // 2
+    def _calibrated(self, found: Floats, mean: Floats | None, scale: Floats) -> "Forecast":
+        factors, middle = self._fitted().tensors["calibration"], found.shape[-1] // 2
         median = found[..., middle : middle + 1]
-        result: Floats = median + (found - median) * self._fitted().tensors["calibration"]
-        return np.sort(result, axis=-1)
+        distance = scale[:, :, None] if self.loss in POINT else found - median
+        found = median + factors * distance
+        return Forecast(np.sort(found, axis=-1), mean)
 
-    def _columns(self, found: Floats) -> dict[str, npt.NDArray[np.float64]]:
+    def _columns(self, found: "Forecast", levels: Sequence[float] | None = None) -> dict[str, Floats]:
         """By name, each (series, steps)."""
-        levels, middle = self._fitted().codec["levels"], found.shape[-1] // 2
-        names = {"median": middle}
-        for k, level in enumerate(sorted(levels, reverse=True)):
-            names |= {f"lo-{level:g}": k, f"hi-{level:g}": found.shape[-1] - 1 - k}
-        return {name: found[..., k].astype(np.float64) for name, k in names.items()}
+        wanted = self.levels if levels is None else check_levels(levels)
+        if absent := [f"{level:g}" for level in wanted if level not in self.levels]:
+            have = ", ".join(f"{level:g}" for level in self.levels) or "none"
+            raise ElmanError(
+                f"the model has no interval of {', '.join(absent)} %: it was trained for {have}. Choose among "
+                "them, or train a model with others."
+            )
+        quantiles, middle = found.quantiles, found.quantiles.shape[-1] // 2
+        columns = {} if found.mean is None else {"mean": found.mean}
+        if self.loss != "mse":
+            columns["median"] = quantiles[..., middle]
+        for k, level in enumerate(sorted(self.levels, reverse=True)):
+            if level in wanted:
+                columns[f"lo-{level:g}"] = quantiles[..., k]
+                columns[f"hi-{level:g}"] = quantiles[..., quantiles.shape[-1] - 1 - k]
+        return columns
 
-    def backtest(self, source: Any, windows: int = 4) -> dict[str, Any]:
-        """How good forecasts of the last `windows` horizons of each series would have been, beside simple rules.
+    def backtest(self, source: Any, windows: int = 4) -> "Backtest":
+        """How good forecasts of the last `windows` horizons of each series would have been, beside simple rules:
+        seasonal naive, drift and the last value.
 
-        Each forecast sees only what came before it; the model itself may have been trained on these values. Returns by
-        name of the rule ("elman", "seasonal naive", "drift", "naive") its mase, smape (percent), mae, rmse and, for
-        elman, coverage of each interval (percent) and scaled quantile loss; and windows, series, values.
+        Each forecast sees only what came before it; the model itself may have been trained on these values. Raises
+        ElmanError for a table that cannot be used or where no series is long enough.
         """
         from elman.backtest import backtest
 
-        panel = self._read(source)
-        return backtest(self._ids(panel), panel.values, check_horizon(windows), self._network().shape, self)
+        windows = check_horizon(windows, "windows")
+        data = self._read(source, 0)
+        return backtest(data, windows, self._network().shape, self.levels, self._ahead, self._columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all. Raises ElmanError when it cannot be written."""
@@ -268,9 +371,11 @@ class Forecaster:
     def from_file(cls, file: ModelFile) -> Self:
         """The forecaster in a model file. Needs no PyTorch."""
         codec, model = file.codec, file.model
-        columns = {name: codec[name] for name in ("id", "time", "target")}
-        made = cls(model["shape"]["horizon"], codec["levels"], **columns, cell=model["cell"])
-        made._file = file
+        made = cls(
+            model["shape"]["horizon"], codec["levels"], loss=model["loss"], ensemble=model["members"],
+            cell=model["cell"], hidden_size=model["hidden_size"],
+        )  # fmt: skip
+        made.columns, made._file = Columns.from_dict(codec), file
         return made
 
     def _fitted(self) -> ModelFile:
@@ -285,6 +390,39 @@ class Forecaster:
             file = self._fitted()
             self._made = SeriesNetwork(file.model, file.tensors)
         return self._made
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """quantiles (series, steps, Q), and mean (series, steps) where the loss is for one."""
+
+    quantiles: Floats
+    mean: Floats | None
+
+    @property
+    def middle(self) -> Floats:
+        """The point forecast (series, steps): the median, but for a loss that is for the mean alone."""
+        result: Floats = self.quantiles[..., self.quantiles.shape[-1] // 2]
+        return result
+
+
+def joined(parts: Sequence[Forecast], steps: int) -> Forecast:
+    """Forecasts one after the other. Where each starts from the middle of the one before, its errors come on top of
+    those at the end of that one: independent ones, so that squares of distances add up."""
+    quantiles, before = [], np.zeros(1)
+    for part in parts:
+        middle = part.middle[..., None]
+        distance = part.quantiles - middle
+        quantiles.append(middle + np.sign(distance) * np.hypot(distance, before))
+        before = np.abs(quantiles[-1] - middle)[:, -1:]
+    means = (
+        None if parts[0].mean is None else np.concatenate([p.mean for p in parts if p.mean is not None], 1)
+    )
+    return Forecast(np.concatenate(quantiles, axis=1)[:, :steps], None if means is None else means[:, :steps])
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _check_budget(minutes: float | None, epochs: float | None, output: object, resume: bool) -> float | None:

@@ -15,50 +15,58 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.distributions import StudentT
 
 from elman import __version__
 from elman.checkpoint import ModelFile
 from elman.progress import Report
 from elman.schedule import Settings
+from elman.series_loss import POINT
 from elman.series_model import SeriesConfig, SeriesModel
+from elman.series_network import SeriesNetwork
 from elman.training import Job, LogKind, Result, Resume, train
 from elman.validation import Measure
-from elman.windows import Floats, Shape, least_length, scaled, window
+from elman.windows import Series, Shape, least_length, scaled, window
 
 _AT_ONCE = 1_024  # windows measured at a time
 _LEAST_SCALE = 0.1
 _TOLERANCE = 0.05  # one horizon of each series is a sample of few days or months
+_EACH = 50  # validation windows of a series
 _ENOUGH = 300  # validation values to move a quantile by
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
 class Windows(NamedTuple):
-    """One step's data: inputs (B, L); targets (B, H + 1), the values that follow and, last, 1 / their scale."""
+    """One step's data: inputs (B, ·), as `windows.window` makes them; targets (B, H + 1), the values that follow and,
+    last, 1 / their scale."""
 
     inputs: npt.NDArray[np.float32]
     targets: npt.NDArray[np.float32]
     first: bool = True
 
 
-def cut(values: Sequence[Floats], places: Sequence[tuple[int, int]], shape: Shape) -> Windows:
+def cut(series: Sequence[Series], places: Sequence[tuple[int, int]], shape: Shape) -> Windows:
     """The windows of series i before value `end` for each (i, end), with the horizon that follows.
 
     The scale that errors are divided by is at least a share of the whole series' own: a window that did not move
     before a jump must not outweigh all others.
     """
-    x = np.stack([window(values[i], end, shape) for i, end in places])
-    y = np.stack([values[i][end : end + shape.horizon] for i, end in places]).astype(np.float32)
-    _, _, scale = scaled(x, shape)
-    least = np.array([[_LEAST_SCALE * np.abs(values[i] - values[i].mean()).mean()] for i, _ in places])
+    x = np.stack([window(series[i], end, shape) for i, end in places])
+    y = np.stack([series[i].values[end : end + shape.horizon] for i, end in places]).astype(np.float32)
+    _, _, scale = scaled(x[:, : shape.input_length], shape)
+    least = np.array([[_LEAST_SCALE * series[i].deviation] for i, _ in places])
     return Windows(x, np.concatenate((y, 1 / np.maximum(scale, least)), axis=1).astype(np.float32))
 
 
 class SeriesBatches:
     """Endless random windows: a series, each as often as the others, and a place in it."""
 
-    def __init__(self, values: Sequence[Floats], shape: Shape, batch_size: int, seed: int) -> None:
-        self.values, self.shape, self.batch_size, self.seed = values, shape, batch_size, seed
+    def __init__(self, series: Sequence[Series], shape: Shape, batch_size: int, seed: int) -> None:
+        self.series, self.shape, self.batch_size, self.seed = series, shape, batch_size, seed
         least = least_length(shape)
-        self.places = np.array([len(v) - shape.horizon - least + 1 for v in values])
+        self.places = np.array([len(one) - shape.horizon - least + 1 for one in series])
         self.least = least
         self.steps_per_epoch = max(1, round(int(self.places.sum()) / batch_size))
 
@@ -67,26 +75,44 @@ class SeriesBatches:
         step = start
         while True:
             rng = np.random.default_rng((self.seed, step))
-            series = rng.integers(len(self.values), size=self.batch_size)
+            series = rng.integers(len(self.series), size=self.batch_size)
             ends = self.least + (rng.random(self.batch_size) * self.places[series]).astype(int)
-            yield cut(self.values, list(zip(series, ends, strict=True)), self.shape)
+            yield cut(self.series, list(zip(series, ends, strict=True)), self.shape)
             step += 1
 
 
-def pinball(quantiles: Sequence[float]) -> Callable[[Tensor, Tensor], Tensor]:
-    """The mean quantile loss (Koenker and Bassett, "Regression quantiles", 1978) in units of each window's scale."""
-    levels = torch.tensor(quantiles)
+def loss_of(config: SeriesConfig) -> Loss:
+    """What a model is trained for: the mean over what it puts out (M, B, H, C), in units of each window's scale."""
+    levels = torch.tensor(config.quantiles)
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         y, inverse = targets[:, :-1, None], targets[:, -1:, None]
-        q = levels.to(outputs.device)
+        if config.loss == "negative_binomial":
+            mean, dispersion = outputs[..., :1], outputs[..., 1:]
+            return -negative_binomial(mean, dispersion, y).mean()
+        if config.loss == "student_t":
+            location, scale, freedom = (outputs[..., k : k + 1] for k in range(3))
+            spread: Any = StudentT(freedom, location * inverse, scale * inverse)
+            found: Tensor = -spread.log_prob(y * inverse).mean()
+            return found
         difference = (y - outputs) * inverse
+        if config.loss in POINT:
+            return (difference**2 if config.loss == "mse" else difference.abs()).mean()
+        q = levels.to(outputs.device)
         return torch.maximum(q * difference, (q - 1) * difference).mean()
 
     return loss
 
 
-def measure(windows: Windows, loss: Callable[[Tensor, Tensor], Tensor], horizon: int) -> Measure:
+def negative_binomial(mean: Tensor, dispersion: Tensor, y: Tensor) -> Tensor:
+    """The log probability of counts y, of variance mean + dispersion * mean² (as in Salinas et al., "DeepAR", 2020)."""
+    number = 1 / dispersion
+    ways = torch.lgamma(y + number) - torch.lgamma(number) - torch.lgamma(y + 1)
+    ratio = dispersion * mean
+    return ways - number * torch.log1p(ratio) + y * (torch.log(ratio) - torch.log1p(ratio))
+
+
+def measure(windows: Windows, loss: Loss, horizon: int) -> Measure:
     """The same loss over validation windows."""
 
     def run(model: nn.Module, items: int | None) -> Iterator[tuple[float, int]]:
@@ -102,12 +128,12 @@ def measure(windows: Windows, loss: Callable[[Tensor, Tensor], Tensor], horizon:
 
 @dataclass(frozen=True)
 class SeriesRun:
-    """One run of the series job. `held` are the windows that measure; `holds_back`: nothing is trained on what follows
-    them."""
+    """One run of the series job. `held` are the windows that measure, in the last `val_size` values of a series, on
+    which nothing is trained; 0 when no series is long enough for that."""
 
-    values: tuple[Floats, ...]
+    series: tuple[Series, ...]
     held: tuple[tuple[int, int], ...]
-    holds_back: bool
+    val_size: int
     config: SeriesConfig
     batch_size: int
     settings: Settings
@@ -126,8 +152,9 @@ class SeriesRun:
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""
         checksum = 0
-        for values in self.values:
-            checksum = zlib.crc32(values.tobytes(), checksum)
+        for series in self.series:
+            for known in (series.values, series.past, series.future, series.static):
+                checksum = zlib.crc32(np.ascontiguousarray(known).tobytes(), checksum)
         about = {
             "seed": self.seed,
             "batch_size": self.batch_size,
@@ -137,15 +164,20 @@ class SeriesRun:
 
     @property
     def validation(self) -> Windows:
-        return cut(self.values, self.held, self.config.shape)
+        return cut(self.series, self.held, self.config.shape)
 
     def _job(self) -> Job:
         shape = self.config.shape
-        kept = dict(self.held) if self.holds_back else {}
-        training = [v[: kept.get(i, len(v))] for i, v in enumerate(self.values)]
+        measured = {i for i, _ in self.held}
+        training = [
+            one.before(len(one) - self.val_size) if i in measured else one
+            for i, one in enumerate(self.series)
+        ]
         least = least_length(shape) + shape.horizon
-        batches = SeriesBatches([v for v in training if len(v) >= least], shape, self.batch_size, self.seed)
-        loss = pinball(self.config.quantiles)
+        batches = SeriesBatches(
+            [one for one in training if len(one) >= least], shape, self.batch_size, self.seed
+        )
+        loss = loss_of(self.config)
         windows = self.validation
         items = len(windows.inputs) * shape.horizon
         return Job(
@@ -158,25 +190,25 @@ class SeriesRun:
         figures = self._figures(result)
         self.keep(ModelFile("series", tensors, _model_dict(self.config), self.about, figures, __version__))
 
-    @torch.no_grad()
     def _calibration(self, weights: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-        """By what to multiply each quantile's distance from the median, so that it covers its share of the
-        validation values (after Romano et al., "Conformalized quantile regression", 2019). Never narrower: a calm
-        validation period promises nothing."""
-        model = SeriesModel(self.config).eval()
-        model.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
-        windows, levels = self.validation, self.config.quantiles
-        factors = np.ones(len(levels), np.float32)
-        if windows.targets[:, :-1].size < _ENOUGH:
+        """What makes quantiles cover their share of the validation values: by what to multiply the distance of each
+        from the median (after Romano et al., "Conformalized quantile regression", 2019), never narrower, since a calm
+        validation period promises nothing. For a point forecast: how far each lies from it, in the scale of windows."""
+        config, windows = self.config, self.validation
+        levels, middle = config.quantiles, len(config.quantiles) // 2
+        y = windows.targets[:, :-1]
+        point = config.loss in POINT
+        factors = np.zeros(len(levels), np.float32) if point else np.ones(len(levels), np.float32)
+        if config.loss == "negative_binomial" or (y.size < _ENOUGH and not point):
             return factors
-        found = model(torch.from_numpy(windows.inputs))[0].numpy()
-        middle = len(levels) // 2
-        y, median = windows.targets[:, :-1], found[..., middle]
+        found, _, scale = SeriesNetwork(_model_dict(config), weights)(windows.inputs)
         for k, level in enumerate(levels):
-            if k == middle:
-                continue
-            ratio = (y - median) / (found[..., k] - median)
-            factors[k] = max(1.0, float(np.quantile(ratio, max(level, 1 - level))))
+            if k != middle and point:
+                bound = np.quantile((y - found[..., k]) / scale, level)
+                factors[k] = min(0.0, bound) if k < middle else max(0.0, bound)
+            elif k != middle:
+                ratio = (y - found[..., middle]) / (found[..., k] - found[..., middle])
+                factors[k] = max(1.0, float(np.quantile(ratio, max(level, 1 - level))))
         return factors
 
     def _figures(self, result: Result) -> dict[str, Any]:
@@ -190,8 +222,8 @@ class SeriesRun:
             "training_loss": result.loss if math.isfinite(result.loss) else None,
             "validation_loss": result.validation,
             "validation_values": result.validation_items,
-            "series": len(self.values),
-            "values": int(sum(map(len, self.values))),
+            "series": len(self.series),
+            "values": int(sum(map(len, self.series))),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "settings": self.settings.as_dict() | {"seed": self.seed, "batch_size": self.batch_size},
             "curve": [[s, l if math.isfinite(l) else None, v] for s, l, v in result.history],
@@ -202,9 +234,18 @@ def _model_dict(config: SeriesConfig) -> dict[str, Any]:
     return asdict(config) | {"shape": config.shape.as_dict(), "quantiles": list(config.quantiles)}
 
 
-def held_out(values: Sequence[Floats], shape: Shape) -> tuple[tuple[int, int], ...]:
-    """(series, place) of the last horizon of every series that is long enough to train on what lies before."""
-    least = least_length(shape) + 2 * shape.horizon
-    found = [(i, len(v) - shape.horizon) for i, v in enumerate(values) if len(v) >= least]
+def held_out(series: Sequence[Series], shape: Shape, val_size: int) -> tuple[tuple[int, int], ...]:
+    """(series, place) of windows in the last values of every series that is long enough to train on what lies before.
+
+    One for each series when val_size is the horizon, else about _EACH, one step or more apart.
+    """
+    least = least_length(shape) + shape.horizon + val_size
+    room = val_size - shape.horizon
+    found = [
+        (i, len(one) - val_size + k)
+        for i, one in enumerate(series)
+        if len(one) >= least
+        for k in range(0, room + 1, max(1, room // _EACH))
+    ]
     order = np.random.default_rng(0).permutation(len(found))  # so that a part of them is of all kinds
     return tuple(found[k] for k in order)

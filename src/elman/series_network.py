@@ -9,22 +9,53 @@ import numpy as np
 import numpy.typing as npt
 
 from elman import _native
+from elman.series_loss import found_mean, found_quantiles
 from elman.stream import cores
-from elman.windows import Floats, Shape, bases, scaled
+from elman.windows import Floats, Shape, bases, scaled, unpacked
 
-_NARROW = np.float32(-1.0)
+_NARROW, _LEAST = np.float32(-1.0), np.float32(1e-3)
 _AT_ONCE = 4_096  # windows, to bound the memory
 
 
 class SeriesNetwork:
-    """Quantiles (B, H, Q) of the values that follow windows (B, L)."""
+    """Forecasts from windows (B, ·), as `windows.window` makes them, by all members of the ensemble."""
 
     def __init__(self, model: dict[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> None:
         self.shape = Shape.from_dict(model["shape"])
-        self.count = len(model["quantiles"])
+        self.loss, self.quantiles = model["loss"], model["quantiles"]
+        self.members = [
+            _Member(model, self.shape, _below(tensors, f"members.{k}.")) for k in range(model["members"])
+        ]
+
+    def __call__(self, x: npt.NDArray[np.float32]) -> tuple[Floats, Floats | None, Floats]:
+        """→ quantiles (B, H, Q), means (B, H) where the loss is for them, and the windows' scale (B, 1)."""
+        if len(x) > _AT_ONCE:
+            parts = [self(x[i : i + _AT_ONCE]) for i in range(0, len(x), _AT_ONCE)]
+            q, m, s = zip(*parts, strict=True)
+            return np.concatenate(q), None if m[0] is None else np.concatenate(m), np.concatenate(s)
+        found, scale = self.put_out(x)
+        middle: Floats = np.mean([found_quantiles(self.loss, f, self.quantiles) for f in found], axis=0)
+        means = [mean for f in found if (mean := found_mean(self.loss, f)) is not None]
+        return middle, np.mean(means, axis=0) if means else None, scale
+
+    def put_out(self, x: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
+        """→ (M, B, H, C), and the windows' scale (B, 1)."""
+        shape = self.shape
+        values, past, future, static = unpacked(x, shape)
+        z, level, scale = scaled(values, shape)
+        read = np.concatenate((z[..., None], past, future[:, : shape.input_length]), axis=-1)
+        read = read.reshape(len(x), -1, shape.segment * read.shape[-1])
+        ahead = future[:, shape.input_length :].reshape(len(x), shape.segments, shape.segment * shape.future)
+        simple = bases(z, shape)
+        found = np.stack([member(read, ahead, static, simple) for member in self.members])
+        return _put_out(self.loss, found, level[:, :, None], scale[:, :, None]), scale
+
+
+class _Member:
+    def __init__(self, model: dict[str, Any], shape: Shape, tensors: dict[str, npt.NDArray[Any]]) -> None:
+        self.shape, self.tensors = shape, tensors
         self.parts = 2 if model["cell"] == "lstm" else 1
         self.hidden = model["hidden_size"]
-        self.tensors = tensors
         cell = {"rnn": "rnn_tanh"}.get(model["cell"], model["cell"])
         self.encoder, self.decoder = (self._stack(cell, name) for name in ("encoder", "decoder"))
 
@@ -34,27 +65,50 @@ class SeriesNetwork:
         return _native.Stack(cell, [(w_ih, w_hh, b_ih, b_hh)])
 
     def _linear(self, name: str, x: Floats) -> Floats:
-        result: Floats = x @ self.tensors[f"{name}.weight"].T + self.tensors[f"{name}.bias"]
+        result: Floats = x @ self.tensors[f"{name}.weight"].T + self.tensors.get(f"{name}.bias", 0)
         return result
 
-    def __call__(self, x: npt.NDArray[np.float32]) -> Floats:
-        if len(x) > _AT_ONCE:
-            return np.concatenate([self(x[i : i + _AT_ONCE]) for i in range(0, len(x), _AT_ONCE)])
-        shape, batch, segments = self.shape, len(x), self.shape.segments
-        z, level, scale = scaled(x, shape)
-        embedded = _silu(self._linear("embedding", z.reshape(batch, -1, shape.segment)))
+    def __call__(self, read: Floats, ahead: Floats, static: Floats, simple: Floats) -> Floats:
+        shape, batch, count = self.shape, len(read), self.shape.segments
+        embedded = self._linear("embedding", read)
+        steps: Floats = np.repeat(self.tensors["positions"].astype(np.float32)[:, None], batch, axis=1)
+        if shape.future:
+            steps = steps + self._linear("future", ahead).transpose(1, 0, 2)
+        if shape.static:
+            about = self._linear("static", static)
+            embedded, steps = embedded + about[:, None], steps + about
         state = np.zeros((batch, self.parts * self.hidden), np.float32)
-        self.encoder.feed(np.ascontiguousarray(embedded.transpose(1, 0, 2), np.float32), state, cores())
-        steps = np.repeat(self.tensors["positions"].astype(np.float32), batch, axis=0)[None]
-        y = self.decoder.feed(steps, np.tile(state, (segments, 1)), cores())[0]
-        chosen = _softmax(self._linear("gate", y)).reshape(segments, batch, 1, -1).transpose(1, 0, 2, 3)
-        raw = (
-            self._linear("head", y).reshape(segments, batch, shape.segment, self.count).transpose(1, 0, 2, 3)
-        )
-        simple = bases(z, shape).reshape(batch, segments, shape.segment, -1)
-        found = _spread((simple * chosen).sum(-1), raw).reshape(batch, -1, self.count)[:, : shape.horizon]
-        result: Floats = found * scale[:, :, None] + level[:, :, None]
-        return result
+        self.encoder.feed(_rows(_silu(embedded).transpose(1, 0, 2)), state, cores())
+        y = self.decoder.feed(
+            _rows(steps.reshape(1, count * batch, -1)), np.tile(state, (count, 1)), cores()
+        )[0]
+        chosen = _softmax(self._linear("gate", y)).reshape(count, batch, 1, -1).transpose(1, 0, 2, 3)
+        raw = self._linear("head", y).reshape(count, batch, shape.segment, -1).transpose(1, 0, 2, 3)
+        mixed = (simple.reshape(batch, count, shape.segment, -1) * chosen).sum(-1, keepdims=True)
+        found = np.concatenate((mixed, raw), axis=-1)
+        return found.reshape(batch, count * shape.segment, -1)[:, : shape.horizon]
+
+
+def _below(tensors: dict[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _rows(x: Floats) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(x, np.float32)
+
+
+def _put_out(loss: str, found: Floats, level: Floats, scale: Floats) -> Floats:
+    mixed, raw = found[..., :1], found[..., 1:]
+    if loss == "quantile":
+        return _spread(mixed, raw) * scale + level
+    middle = (mixed + raw[..., :1]) * scale + level
+    if loss == "student_t":
+        width = (np.logaddexp(0, raw[..., 1:2] + _NARROW) + _LEAST) * scale
+        return np.concatenate((middle, width, 2 + np.logaddexp(0, raw[..., 2:])), -1)
+    if loss == "negative_binomial":
+        mean = scale * np.logaddexp(0, middle / scale) + _LEAST
+        return np.concatenate((mean, np.logaddexp(0, raw[..., 1:] + _NARROW) + _LEAST), -1)
+    return np.asarray(middle)
 
 
 def _silu(x: Floats) -> Floats:
@@ -70,7 +124,7 @@ def _softmax(x: Floats) -> Floats:
 
 def _spread(mixed: Floats, raw: Floats) -> Floats:
     middle = raw.shape[-1] // 2
-    centre = (mixed + raw[..., middle])[..., None]
+    centre = mixed + raw[..., middle : middle + 1]
     distances = np.logaddexp(0, raw + _NARROW)
     below = distances[..., :middle][..., ::-1].cumsum(-1)[..., ::-1]
     above = distances[..., middle + 1 :].cumsum(-1)

@@ -2,11 +2,14 @@
 
 Shared by training and by inference without PyTorch: arrays in, arrays out. It knows nothing of networks or files.
 
-Letters: B windows, L values read, H values forecast, K simple forecasts (`bases`), R segments.
+Letters: B windows, L values read, H values forecast, R segments forecast, A = R * segment, K simple forecasts
+(`bases`), P, F and S numbers known of the past, of the future and of a series as a whole.
 """
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -16,21 +19,55 @@ from elman.data import ElmanError
 
 Floats = npt.NDArray[np.floating[Any]]
 
-_MOST_READ = 512
+LONGEST_SEGMENT = 48
+_MOST_READ = 768
 _FLOOR = 1e-3  # of the level: the scale of a window that hardly moves
+
+
+def _nothing() -> npt.NDArray[np.float32]:
+    return np.zeros((0, 0), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Values (n,) and what else is known: past (n, P), future (n + steps ahead, F), static (S,)."""
+
+    values: Floats
+    past: npt.NDArray[np.float32] = field(default_factory=_nothing)
+    future: npt.NDArray[np.float32] = field(default_factory=_nothing)
+    static: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def deviation(self) -> float:
+        """The mean distance of its values from their mean."""
+        return float(np.abs(self.values - self.values.mean()).mean())
+
+    def before(self, end: int) -> "Series":
+        """Its first values. The future covariates stay: they are known."""
+        return replace(self, values=self.values[:end], past=self.past[:end])
+
+    def followed_by(self, values: Floats) -> "Series":
+        """The same with what comes next. Nothing is known of its past covariates."""
+        return replace(self, values=np.concatenate((self.values, values)))
 
 
 @dataclass(frozen=True)
 class Shape:
     """What one window is. `input_length` and the forecast are cut into segments of `segment` values each.
 
-    seasons: season lengths in steps, shortest first; (1,) of none.
+    seasons: season lengths in steps, shortest first; (1,) of none. past, future, static: P, F, S.
     """
 
     input_length: int
     horizon: int
     segment: int
     seasons: tuple[int, ...]
+    past: int = 0
+    future: int = 0
+    static: int = 0
 
     @property
     def segments(self) -> int:
@@ -58,7 +95,7 @@ class Shape:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """What `as_dict` gave."""
-        return cls(values["input_length"], values["horizon"], values["segment"], tuple(values["seasons"]))
+        return cls(**{**values, "seasons": tuple(values["seasons"])})
 
 
 def sensible_shape(horizon: int, seasons: Sequence[int], lengths: Sequence[int]) -> Shape:
@@ -66,7 +103,7 @@ def sensible_shape(horizon: int, seasons: Sequence[int], lengths: Sequence[int])
     the shortest season."""
     typical = int(np.median(lengths)) - horizon
     seasons = tuple(m for m in seasons if m == 1 or 2 * m <= max(typical, 2)) or (1,)
-    segment = next((m for m in seasons if 1 < m <= 48), 1)
+    segment = next((m for m in seasons if 1 < m <= LONGEST_SEGMENT), 1)
     longest = seasons[-1]
     wanted = 2 * longest if longest > 1 else min(32, max(4, typical // 2))
     wanted = min(max(wanted, 2 * segment, min(2 * horizon, typical)), _MOST_READ, max(segment, typical))
@@ -78,7 +115,36 @@ def least_length(shape: Shape) -> int:
     return max(2, min(shape.input_length, shape.seasons[0] + 1))
 
 
-def window(values: Floats, end: int, shape: Shape) -> npt.NDArray[np.float32]:
+def window(series: Series, end: int, shape: Shape) -> npt.NDArray[np.float32]:
+    """What is read to forecast from `end` on, flat: L values, L * P of the past, (L + A) * F of the future, S."""
+    x = _values(series.values, end, shape)
+    if not (shape.past or shape.future or shape.static):
+        return x
+    first, ahead = end - shape.input_length, shape.segments * shape.segment
+    parts = [x]
+    for known, steps in ((series.past, 0), (series.future, ahead)):
+        if known.shape[1]:
+            places = np.arange(first, end + steps).clip(0, len(known) - 1)
+            parts.append(known[places].reshape(-1))
+    return np.concatenate((*parts, series.static), dtype=np.float32)
+
+
+def unpacked(x: Any, shape: Shape) -> tuple[Any, Any, Any, Any]:
+    """Windows (B, ·), as `window` makes them, of any library → values (B, L), past (B, L, P), future (B, L + A, F),
+    static (B, S)."""
+    length = shape.input_length
+    whole = length + shape.segments * shape.segment
+    borders = np.cumsum([0, length, length * shape.past, whole * shape.future, shape.static])
+    values, past, future, static = (x[:, a:b] for a, b in itertools.pairwise(borders))
+    return (
+        values,
+        past.reshape(len(x), length, shape.past),
+        future.reshape(len(x), whole, shape.future),
+        static,
+    )
+
+
+def _values(values: Floats, end: int, shape: Shape) -> npt.NDArray[np.float32]:
     """The L values before `end`. Where a series begins later, its first season is repeated backwards, the longest
     that it has whole; without one, its first value."""
     length = shape.input_length
@@ -122,10 +188,10 @@ def error_scale(values: Floats, period: int) -> float:
     return float(np.abs(values[period:] - values[:-period]).mean()) if len(values) > period else 0.0
 
 
-def check_horizon(horizon: Any) -> int:
+def check_horizon(horizon: Any, name: str = "horizon") -> int:
     """Raises ElmanError unless it is a whole number of at least 1."""
     if not isinstance(horizon, int) or isinstance(horizon, bool) or horizon < 1:
-        raise ElmanError(f"horizon must be a whole number of steps, at least 1, not {horizon!r}.")
+        raise ElmanError(f"{name} must be a whole number, at least 1, not {horizon!r}.")
     return horizon
 
 
