@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,3 +35,12 @@ def test_character_rnn_learns_words(tmp_path, cell):
     assert "step 100: loss" in run.stderr
     assert sum(word in WORDS for word in written) > 0.5 * len(written)
     assert set(WORDS) <= set(written)
+
+
+def test_forecast_beats_the_same_as_today():
+    """Of models that are broken, one that repeats today has a ratio of 1, one that sees the last day alone 0.91."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(EXAMPLES / "forecast.py")]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    error, naive = (float(figure) for figure in re.findall(r"off by (\S+) °C", run.stdout))
+    assert error < 0.89 * naive
