@@ -1,6 +1,7 @@
 """How good forecasts are and how long they take, beside simple rules and, if asked, beside other libraries' networks.
 
     python benchmarks/series.py m4 --folder FOLDER [--minutes 3] [--peers --python PYTHON]
+    python benchmarks/series.py ett --file ETTh1.csv [--horizon 96 192 336 720]
     python benchmarks/series.py other --folder FOLDER [NAME ...] [--minutes 1]
 
 m4: FOLDER holds the M4 competition's Hourly-train.csv and Hourly-test.csv. sMAPE, MASE and OWA by its definitions
@@ -308,8 +309,64 @@ def other_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=1.0)
 
 
+# ETTh1: all seven values are targets, of a scale that the training part gives
+
+
+HOURS = 30 * 24
+ETT = {  # MSE at 96, 192, 336 and 720 hours as Nie et al. and Zeng et al. (both 2023) give them
+    "DLinear (published)": (0.375, 0.405, 0.439, 0.472),
+    "PatchTST/64 (published)": (0.370, 0.413, 0.422, 0.447),
+}
+
+
+def ett(options: argparse.Namespace) -> None:
+    """12 months to learn from, 4 to choose by, 4 to measure on: every window of these, MSE and MAE over all values."""
+    frame = pandas.read_csv(options.file, parse_dates=["date"]).iloc[: 20 * HOURS]
+    targets = list(frame.columns[1:])
+    known = frame[targets][: 12 * HOURS]
+    frame[targets] = (frame[targets] - known.mean()) / known.std(ddof=0)
+    rows = []
+    for horizon in options.horizon:
+        settings = {"loss": options.loss, "dropout": options.dropout, "input_length": options.input_length}
+        model = elman.Forecaster(horizon, time="date", target=targets, **settings)
+        start = time.perf_counter()
+        model.fit(frame[: 16 * HOURS], epochs=options.epochs, val_size=4 * HOURS, progress=options.progress)
+        seconds = time.perf_counter() - start
+        parts = (frame[: 16 * HOURS], 12 * HOURS), (frame, 16 * HOURS)
+        (chosen, _), (mse, mae) = (every_window(model, part, begin, horizon) for part, begin in parts)
+        published = {name: figures[(96, 192, 336, 720).index(horizon)] for name, figures in ETT.items()}
+        found = [f"{mse:.3f}", f"{mae:.3f}", f"{chosen:.3f}", f"{seconds:.0f} s"]
+        rows.append([str(horizon), *found, *(f"{value:.3f}" for value in published.values())])
+    table([["hours", "MSE", "MAE", "validation MSE", "training", *ETT], *rows])
+
+
+def every_window(
+    model: elman.Forecaster, frame: pandas.DataFrame, begin: int, horizon: int
+) -> tuple[float, float]:
+    """(MSE, MAE) of forecasts from every hour on, from `begin` to a horizon before the frame's end."""
+    data = model._read(frame, 0)  # a backtest's table of a million windows would not fit into memory
+    ends = list(range(begin, len(frame) - horizon + 1))
+    errors = []
+    for name, series in zip(data.names, data.series, strict=True):
+        found = model._ahead([name] * len(ends), [series] * len(ends), ends, horizon).middle
+        errors.append(found - np.lib.stride_tricks.sliding_window_view(series.values[begin:], horizon))
+    whole = np.stack(errors)
+    return float((whole**2).mean()), float(np.abs(whole).mean())
+
+
+def ett_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--file", type=Path, required=True, help="ETTh1.csv")
+    parser.add_argument("--horizon", type=int, nargs="+", default=[96, 192, 336, 720])
+    parser.add_argument("--loss", default="mae")
+    parser.add_argument("--dropout", type=float, default=0.5)
+    parser.add_argument("--input-length", type=int, default=720)
+    parser.add_argument("--epochs", type=float, default=0.7)
+    parser.add_argument("--progress", action="store_true")
+
+
 COMMANDS: dict[str, tuple[Callable[[Any], None], Callable[[Any], None]]] = {
     "m4": (m4_options, m4),
+    "ett": (ett_options, ett),
     "other": (other_options, other),
 }
 

@@ -152,8 +152,7 @@ class Forecaster:
         if self.input_length is not None:
             whole = max(1, round(self.input_length / shape.segment)) * shape.segment
             shape = replace(shape, input_length=whole)
-        past, future, _ = data.encoding.sizes
-        static = series_data.static_size(data.encoding, len(self.columns.targets))
+        past, future, static = data.encoding.sizes
         shape = replace(shape, past=past, future=future, static=static)
         least = least_length(shape) + shape.horizon
         short = [name for name, n in zip(data.names, lengths, strict=True) if n < least]
@@ -202,7 +201,7 @@ class Forecaster:
         places = held or tuple((i, len(one) - shape.horizon) for i, one in enumerate(series))
         config = SeriesConfig(
             shape, tuple(quantiles(self.levels)), self.loss, self.ensemble, self.cell, self.hidden_size,
-            dropout=self.dropout,
+            dropout=self.dropout, horizons=sum(map(len, series)) / shape.horizon,
         )  # fmt: skip
         about = self.columns.as_dict() | {
             "frequency": data.frequency.alias,
@@ -312,7 +311,8 @@ class Forecaster:
                     one.before(end).followed_by(m) for one, end, m in zip(known, places, middle, strict=True)
                 ]
                 places = [end + shape.horizon for end in places]
-        return joined(found, steps)
+        whole = joined(found, steps)
+        return whole.as_counts() if self.loss == "negative_binomial" else whole
 
     def _calibrated(self, found: Floats, mean: Floats | None, scale: Floats) -> "Forecast":
         factors, middle = self._fitted().tensors["calibration"], found.shape[-1] // 2
@@ -398,6 +398,11 @@ class Forecast:
 
     quantiles: Floats
     mean: Floats | None
+
+    def as_counts(self) -> "Forecast":
+        """Whole numbers of at least 0; a mean of at least 0."""
+        mean = None if self.mean is None else self.mean.clip(min=0)
+        return Forecast(self.quantiles.round().clip(min=0), mean)
 
     @property
     def middle(self) -> Floats:

@@ -1,7 +1,7 @@
 """From a table to the series that a forecaster learns from, and from its numbers back to a table.
 
-Several targets are several series that share what else is known of them: one network learns from all, and is told which
-one it sees. Knows tables and covariates; nothing of networks.
+Several targets are several series that share what else is known of them: one network learns from all. Knows tables and
+covariates; nothing of networks.
 """
 
 import os
@@ -122,23 +122,12 @@ def read(
         encoding = covariates.learn(table, panels[0], columns.past, columns.future, columns.static, calendar)
     known = covariates.encode(table, panels[0], encoding, ahead, futr_df, beyond)
     series, names = [], []
-    for k, panel in enumerate(panels):
+    for panel in panels:
         for i, values in enumerate(panel.values):
-            static = np.concatenate((known.static[i], _which(k, len(panels))))
-            series.append(Series(values, known.past[i], known.future[i], static))
+            series.append(Series(values, known.past[i], known.future[i], known.static[i]))
             names.append(f"{panel.ids[i]}" + (f" ({panel.columns[2]})" if len(panels) > 1 else ""))
     notes = dict.fromkeys((*(note for panel in panels for note in panel.notes), *known.notes))
     return Data(panels, tuple(series), tuple(names), encoding, tuple(notes))
-
-
-def _which(k: int, count: int) -> npt.NDArray[np.float32]:
-    """Which of several targets it is."""
-    return np.eye(count, dtype=np.float32)[k] if count > 1 else np.zeros(0, np.float32)
-
-
-def static_size(encoding: Encoding, targets: int) -> int:
-    """S: numbers known of a series as a whole, with which target it is."""
-    return encoding.sizes[2] + (targets if targets > 1 else 0)
 
 
 def _check_together(panels: Sequence[frames.Panel]) -> None:

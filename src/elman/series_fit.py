@@ -32,7 +32,7 @@ _AT_ONCE = 1_024  # windows measured at a time
 _LEAST_SCALE = 0.1
 _TOLERANCE = 0.05  # one horizon of each series is a sample of few days or months
 _EACH = 50  # validation windows of a series
-_ENOUGH = 300  # validation values to move a quantile by
+_ENOUGH = 8  # validation values to move a quantile by
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]

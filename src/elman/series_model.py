@@ -10,6 +10,7 @@ Letters: M members, B windows, L values read, H values forecast, S segments read
 U hidden units, K simple forecasts, C numbers put out a step (`series_loss`).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ class SeriesConfig:
     hidden_size: int = 192
     embedding_size: int = 128
     dropout: float = 0.1
+    horizons: float = math.inf  # how many it learned from: values / horizon
 
 
 class SeriesModel(nn.Module):

@@ -14,6 +14,7 @@ from elman.stream import cores
 from elman.windows import Floats, Shape, bases, scaled, unpacked
 
 _NARROW, _LEAST = np.float32(-1.0), np.float32(1e-3)
+_DOUBT = 20  # horizons
 _AT_ONCE = 4_096  # windows, to bound the memory
 
 
@@ -22,7 +23,7 @@ class SeriesNetwork:
 
     def __init__(self, model: dict[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> None:
         self.shape = Shape.from_dict(model["shape"])
-        self.loss, self.quantiles = model["loss"], model["quantiles"]
+        self.loss, self.quantiles, self.horizons = model["loss"], model["quantiles"], model["horizons"]
         self.members = [
             _Member(model, self.shape, _below(tensors, f"members.{k}.")) for k in range(model["members"])
         ]
@@ -34,9 +35,20 @@ class SeriesNetwork:
             q, m, s = zip(*parts, strict=True)
             return np.concatenate(q), None if m[0] is None else np.concatenate(m), np.concatenate(s)
         found, scale = self.put_out(x)
-        middle: Floats = np.mean([found_quantiles(self.loss, f, self.quantiles) for f in found], axis=0)
+        quantiles: Floats = np.mean([found_quantiles(self.loss, f, self.quantiles) for f in found], axis=0)
         means = [mean for f in found if (mean := found_mean(self.loss, f)) is not None]
-        return middle, np.mean(means, axis=0) if means else None, scale
+        moved = self._caution(x, quantiles[..., len(self.quantiles) // 2])
+        mean = np.mean(means, axis=0) + moved if means else None
+        return quantiles + moved[..., None], mean, scale
+
+    def _caution(self, x: npt.NDArray[np.float32], middle: Floats) -> Floats:
+        """What moves a forecast (B, H) towards `Shape.cautious`, the more the less was learned from: a network that has
+        seen a handful of horizons knows nothing that is better."""
+        values, *_ = unpacked(x, self.shape)
+        z, level, scale = scaled(values, self.shape)
+        guess = bases(z, self.shape)[:, : self.shape.horizon, list(self.shape.cautious)].mean(axis=-1)
+        result: Floats = _DOUBT / (_DOUBT + self.horizons) * (guess * scale + level - middle)
+        return result
 
     def put_out(self, x: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
         """→ (M, B, H, C), and the windows' scale (B, 1)."""

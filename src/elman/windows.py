@@ -20,6 +20,7 @@ from elman.data import ElmanError
 Floats = npt.NDArray[np.floating[Any]]
 
 LONGEST_SEGMENT = 48
+_PART = 24
 _MOST_READ = 768
 _FLOOR = 1e-3  # of the level: the scale of a window that hardly moves
 
@@ -85,8 +86,23 @@ class Shape:
 
     @property
     def bases(self) -> int:
-        """K: those, the last value, the level, and the line through the first and the last value."""
-        return len(self.lags) + 3
+        """K: those, the last value, the level, the line through the first and the last value, and, where the window
+        holds two of the longest season, the last one moved by its distance from the one before."""
+        return len(self.lags) + 3 + (self.moving > 0)
+
+    @property
+    def moving(self) -> int:
+        """The season of the last of the bases; 0 without one."""
+        longest = self.lags[-1][1] if self.lags else 0
+        return longest if 2 * longest <= self.input_length else 0
+
+    @property
+    def cautious(self) -> tuple[int, int]:
+        """Two bases whose mean is a good guess for any series: a season, or the last value, with half its trend."""
+        count = len(self.lags)
+        if self.moving:
+            return count - 2, count + 3
+        return (count - 1, count - 1) if count else (0, 2)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -104,6 +120,8 @@ def sensible_shape(horizon: int, seasons: Sequence[int], lengths: Sequence[int])
     typical = int(np.median(lengths)) - horizon
     seasons = tuple(m for m in seasons if m == 1 or 2 * m <= max(typical, 2)) or (1,)
     segment = next((m for m in seasons if 1 < m <= LONGEST_SEGMENT), 1)
+    if segment == 1:  # of a year of weeks, quarters; of a day of minutes, as many as divide it
+        segment = max(d for d in range(1, _PART + 1) if seasons[0] % d == 0)
     longest = seasons[-1]
     wanted = 2 * longest if longest > 1 else min(32, max(4, typical // 2))
     wanted = min(max(wanted, 2 * segment, min(2 * horizon, typical)), _MOST_READ, max(segment, typical))
@@ -178,6 +196,9 @@ def bases(z: Floats, shape: Shape) -> Floats:
     last = np.repeat(z[:, -1:], len(ahead), axis=1)
     slope = (z[:, -1:] - z[:, :1]) / max(1, length - 1)
     found += [last, np.zeros_like(last), last + (ahead + 1).astype(z.dtype) * slope]
+    if m := shape.moving:
+        change = z[:, -m:].mean(axis=1, keepdims=True) - z[:, -2 * m : -m].mean(axis=1, keepdims=True)
+        found.append(z[:, length - m + ahead % m] + change * (1 + ahead // m).astype(z.dtype))
     return np.stack(found, axis=-1)
 
 
