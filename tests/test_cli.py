@@ -465,6 +465,27 @@ def test_the_demo_trains_and_writes(capsys, tmp_path, monkeypatch):
     assert "\nROMEO:" in out
 
 
+def test_the_demo_of_series_beats_simple_rules(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("vega_datasets")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["demo", "series", "--minutes", "0.1", "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["series"] == 3
+    assert found["best"] == "elman"
+    assert "frequency D" in err
+    assert (tmp_path / "weather.html").read_text().startswith("<!doctype html>")
+    assert cli.main(["forecast", "weather.elman", "weather.csv", "--levels", "80", "95"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "unique_id,ds,median,lo-95,hi-95,lo-80,hi-80"
+    assert len(lines) == 1 + 3 * 14
+
+
+def test_the_demo_of_series_without_its_weather(capsys, monkeypatch):
+    monkeypatch.setattr(demo, "find_spec", lambda _: None)
+    assert 'pip install "elman[demo]"' in refused(capsys, "demo", "series")
+
+
 def test_series_from_table_to_forecast(tmp_path, monkeypatch):
     """Train, evaluate, forecast, info, and what is refused, through the real entry point."""
     pandas = pytest.importorskip("pandas")
@@ -489,11 +510,22 @@ def test_series_from_table_to_forecast(tmp_path, monkeypatch):
     assert lines[0] == "shop,day,median,lo-95,hi-95,lo-80,hi-80"
     assert len(lines) == 1 + 3 * 7
     assert lines[1].startswith("1,2024-03-31")
+    some = run("forecast", "sales.elman", "sales.csv", "--levels", "80", "--plot", "f.png", "--series", "2")
+    assert some.stdout.splitlines()[0] == "shop,day,median,lo-80,hi-80"
+    assert (tmp_path / "f.png").stat().st_size > 5_000
+    run("evaluate", "sales.elman", "sales.csv", "--per-series", "each.csv", "--plot", "b.html")
+    assert len((tmp_path / "each.csv").read_text().splitlines()) == 1 + 3 * 4
+    assert "seasonal naive" in (tmp_path / "b.html").read_text()
     assert json.loads(run("info", "sales.elman", "--json").stdout)["job"] == "series"
     for arguments, words in (
         (("forecast", "sales.elman", "none.csv"), "none.csv"),
         (("generate", "sales.elman"), "not for text"),
         (("train", "series", "sales.csv", "--horizon", "0"), "horizon"),
+        (("forecast", "sales.elman", "sales.csv", "--levels", "50"), "trained for 80, 95"),
+        (("forecast", "sales.elman", "sales.csv", "--plot", "f.gif"), ".png or .html"),
+        (("forecast", "sales.elman", "sales.csv", "--plot", "f.png", "--series", "9"), "no series 9"),
+        (("train", "series", "sales.csv", "--horizon", "7", *columns, "--future", "price"), "no column price"),
+        (("train", "series", "sales.csv", "--horizon", "7", *columns, "--loss", "huber"), "choose quantile"),
         (("train", "series", "sales.csv", "--horizon", "7"), "--"),
     ):
         refused = run(*arguments)
