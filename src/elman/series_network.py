@@ -37,17 +37,19 @@ class SeriesNetwork:
         found, scale = self.put_out(x)
         quantiles: Floats = np.mean([found_quantiles(self.loss, f, self.quantiles) for f in found], axis=0)
         means = [mean for f in found if (mean := found_mean(self.loss, f)) is not None]
-        moved = self._caution(x, quantiles[..., len(self.quantiles) // 2])
-        mean = np.mean(means, axis=0) + moved if means else None
-        return quantiles + moved[..., None], mean, scale
+        middle = quantiles[..., len(self.quantiles) // 2]
+        doubt = _DOUBT / (_DOUBT + self.horizons)
+        moved = doubt * (self._cautious(x) - middle)
+        spread = (1 + doubt) * (quantiles - middle[..., None])
+        return (middle + moved)[..., None] + spread, np.mean(means, axis=0) + moved if means else None, scale
 
-    def _caution(self, x: npt.NDArray[np.float32], middle: Floats) -> Floats:
-        """What moves a forecast (B, H) towards `Shape.cautious`, the more the less was learned from: a network that has
-        seen a handful of horizons knows nothing that is better."""
+    def _cautious(self, x: npt.NDArray[np.float32]) -> Floats:
+        """What `Shape.cautious` forecasts (B, H). A network that has seen a handful of horizons knows nothing better:
+        its forecast is moved towards this, and its intervals are widened, the more the less was learned from."""
         values, *_ = unpacked(x, self.shape)
         z, level, scale = scaled(values, self.shape)
         guess = bases(z, self.shape)[:, : self.shape.horizon, list(self.shape.cautious)].mean(axis=-1)
-        result: Floats = _DOUBT / (_DOUBT + self.horizons) * (guess * scale + level - middle)
+        result: Floats = guess * scale + level
         return result
 
     def put_out(self, x: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
