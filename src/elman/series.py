@@ -115,9 +115,8 @@ class Forecaster:
         is given) or epochs.
 
         The last val_size values of every series (a horizon of them when None) are held back to choose the best weights
-        and to set the intervals' width. With
-        `output` the best model is saved there whenever it improves and a killed run can be continued with resume=True.
-        Ctrl-C stops early and keeps the best model.
+        and to set the intervals' width. With `output` the best model is saved there whenever it improves and a killed
+        run can be continued with resume=True. Ctrl-C stops early and keeps the best model.
 
         Raises ElmanError for a table that cannot be used, an output that cannot be written, a run that cannot be
         resumed, PyTorch missing, or a loss that becomes NaN (the best model is kept); OSError for the file.
