@@ -327,7 +327,8 @@ def ett(options: argparse.Namespace) -> None:
     frame[targets] = (frame[targets] - known.mean()) / known.std(ddof=0)
     rows = []
     for horizon in options.horizon:
-        settings = {"loss": options.loss, "dropout": options.dropout, "input_length": options.input_length}
+        names = ("loss", "dropout", "input_length", "ensemble")
+        settings = {name: getattr(options, name) for name in names}
         model = elman.Forecaster(horizon, time="date", target=targets, **settings)
         start = time.perf_counter()
         model.fit(frame[: 16 * HOURS], epochs=options.epochs, val_size=4 * HOURS, progress=options.progress)
@@ -360,6 +361,7 @@ def ett_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loss", default="mae")
     parser.add_argument("--dropout", type=float, default=0.5)
     parser.add_argument("--input-length", type=int, default=720)
+    parser.add_argument("--ensemble", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=0.7)
     parser.add_argument("--progress", action="store_true")
 

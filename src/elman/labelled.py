@@ -35,7 +35,7 @@ Place = Callable[[int], str]
 _JSONL = (".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # not 007: that is a name
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?")  # more digits make a name
 _TRUTH = {"True": True, "true": True, "TRUE": True, "False": False, "false": False, "FALSE": False}
 _KINDS = (bool, str, int, float)  # bool first: it is an int
 
@@ -76,14 +76,14 @@ def read_labelled(
 ) -> Labelled:
     """The texts and labels of a table with the columns `text` and `label`, or of a folder.
 
-    `source` is the path of a .csv, .tsv, .jsonl (each also .gz) or .parquet file, or a pandas or polars DataFrame; "-" is
-    CSV from standard input; a folder has one folder of .txt files for each class; a tuple of two is taken by `from_lists`.
-    With a `separator`, a label cell holds several labels, as "a|b" does, or none; so do cells that are lists.
+    `source` is the path of a .csv, .tsv, .jsonl (each also .gz) or .parquet file, or a pandas or polars DataFrame; "-"
+    is CSV from standard input; a folder has one folder of .txt files for each class; a tuple of two is taken by
+    `from_lists`. With a `separator`, a label cell holds several labels, as "a|b" does, or none; so do cells that are
+    lists.
 
-    Empty texts are skipped. Labels are text, whole numbers or truth values, all of one type; a file's plain text becomes
-    numbers or truth values where all of it does. `classes` are those of a model that is to be evaluated: labels are then
-    read as these are, must be among them, and may be as few as they like; else there must be two texts for each class,
-    and two classes.
+    Empty texts are skipped. Labels are text, whole numbers or truth values, all of one type; those of CSV are numbers
+    or truth values where all of them are. `classes` are those of a model that is to be evaluated: labels are then read
+    as these are, must be among them, and may be as few as they like; else two classes and two texts in each are needed.
 
     Raises OSError when a file cannot be read, and ElmanError for what are no labelled texts.
     """
@@ -135,25 +135,27 @@ def from_lists(texts: Any, labels: Any, *, classes: Sequence[Any] | None = None)
 
 # Cleaning
 
-_BLOCKS = (
-    "address article aside blockquote body br caption center dd details dialog dir div dl dt fieldset figcaption figure "
-    "footer form frameset h[1-6] head header hr html legend li main menu nav noscript ol optgroup option p pre section "
-    "summary table tbody td tfoot th thead title tr ul"
-).replace(" ", "|")
-_OTHERS = (
-    "a abbr acronym area audio b base basefont bdi bdo big button canvas cite code col colgroup data datalist del dfn em "
-    "embed font frame i iframe img input ins kbd label link map mark meta meter object output param picture progress q rp "
-    "rt ruby s samp script select small source span strike strong style sub sup svg template textarea time track tt u var "
-    "video wbr"
-).replace(" ", "|")
-# An attribute without a value must be one that HTML has, else "<b and c>" would be a tag.
+_BLOCKS, _OTHERS = (
+    frozenset(names.split())
+    for names in (
+        "address article aside blockquote body br caption center dd details dialog dir div dl dt fieldset figcaption "
+        "figure footer form frameset h1 h2 h3 h4 h5 h6 head header hr html legend li main menu nav noscript ol "
+        "optgroup option p pre section summary table tbody td tfoot th thead title tr ul",
+        "a abbr acronym area audio b base basefont bdi bdo big button canvas cite code col colgroup data datalist "
+        "del dfn em embed font frame i iframe img input ins kbd label link map mark meta meter object output "
+        "param picture progress q rp rt ruby s samp script select small source span strike strong style sub sup "
+        "svg template textarea time track tt u var video wbr",
+    )
+)
+# An attribute without a value must be one that HTML has, else "<b and c>" would be a tag. No part of markup holds a
+# "<", so that no search reads far in vain.
 _ATTRIBUTE = (
-    r"[a-z_:@][\w:.-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+)|(?:async|autofocus|autoplay|checked|compact|controls|defer|"
-    r"disabled|hidden|ismap|loop|multiple|muted|noshade|nowrap|open|readonly|required|reversed|selected)(?=[\s/>])"
+    r"[a-z_:@][\w:.-]*\s*=\s*(?:\"[^\"<]*\"|'[^'<]*'|[^\s\"'<>]+)|(?:async|autofocus|autoplay|checked|compact|controls|defer|"
+    r"disabled|hidden|ismap|loop|multiple|muted|noshade|nowrap|open|readonly|required|reversed|selected)"
 )
 _MARKUP = re.compile(
-    rf"</?(?:({_BLOCKS})|{_OTHERS})(?=[\s/>])(?:\s+(?:{_ATTRIBUTE}))*\s*/?>|<!--[^<]*?-->|<!doctype[^<>]*>"
-    r"|&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});",
+    rf"[<&](?:(?<=<)/?([a-z][a-z0-9]*)(?:\s+(?:{_ATTRIBUTE}))*\s*/?>|(?<=<)!--[^<]*?-->|(?<=<)!doctype[^<>]*>"
+    r"|(?<=&)(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});)",
     re.IGNORECASE | re.ASCII,
 )
 _HIDDEN = re.compile(  # controls that are no white space; what has no width: joiners, direction marks, soft hyphens, …
@@ -171,12 +173,9 @@ def clean(text: str) -> str:
     stays. Entities (&amp;) become their characters, Unicode is composed (NFC), control characters and those without
     width go, white space becomes one space, or one line break where it has any. Entities may make up tags again.
     """
-    text = _plain(text)
     for _ in range(_DEPTH):
-        if "<" not in text and "&" not in text:
-            return text
         before, text = text, _plain(_MARKUP.sub(_without, text))
-        if text == before:
+        if text == before or ("<" not in text and "&" not in text):
             return text
     return _plain(text.replace("<", "").replace("&", ""))  # such depth is an attack: time must stay linear
 
@@ -193,12 +192,14 @@ def _plain(text: str) -> str:
 
 
 def _without(found: re.Match[str]) -> str:
-    markup = found.group()
+    markup, name = found.group(), (found.group(1) or "").lower()
     if markup.startswith("&#"):
         return unescape(markup)
     if markup.startswith("&"):
         return html5.get(markup[1:], markup)
-    return "\n" if found.group(1) else ""
+    if name in _BLOCKS:
+        return "\n"
+    return "" if not name or name in _OTHERS else markup
 
 
 def _fingerprint(text: str) -> bytes:
@@ -280,7 +281,7 @@ def _decoded(data: bytes, name: str) -> str:
 
 def _encodings(data: bytes) -> list[str]:
     """What bytes may be: in Western languages most letters are ASCII."""
-    western = sum(map(data.count, range(128, 256))) < 0.2 * len(data)
+    western = len(data.translate(None, bytes(range(128)))) < 0.2 * len(data)
     guesses = ("WINDOWS-1252",) if western else ("WINDOWS-1251", "GB18030", "SHIFT_JIS", "EUC-KR")
     return [guess for guess in guesses if _decodes(data, guess)] or ["LATIN1"]
 
@@ -317,7 +318,7 @@ def _listed(values: Any, what: str) -> list[Any]:
         raise ElmanError(f"{what} must be a list with one item for each text, not {reprlib.repr(values)}.")
     if hasattr(values, "isna"):
         values = values.astype(object).where(values.notna(), None)
-    for name in ("to_list", "tolist"):
+    for name in ("to_list", "tolist", "to_pylist"):
         if hasattr(values, name):
             return list(getattr(values, name)())
     if not isinstance(values, Iterable):
@@ -354,13 +355,16 @@ def _jsonl(name: str, text: str) -> _Table:
 def _record(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        record, problem = None, f"is not JSON ({error})"
-    else:
-        problem = f"is a {type(record).__name__} and no object"
+        problem = f"is {_article(record)}, not an object"
+    except json.JSONDecodeError as error:
+        record, problem = None, f"is not JSON: {error.msg} at character {error.pos + 1:,}"
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits; lists in lists
+        record, problem = None, f"cannot be read: {error}"
     if isinstance(record, dict):
         return record
-    raise ElmanError(f'{where} {problem}: write each text on a line of its own, as {{"text": "…", "label": "…"}}.')
+    raise ElmanError(
+        f'{where} {problem}. Write each text on a line of its own, as {{"text": "…", "label": "…"}}.'
+    )
 
 
 def _csv(name: str, text: str, tabs: bool) -> _Table:
@@ -401,8 +405,8 @@ def _rows(name: str, text: str, delimiter: str, quoting: Any) -> tuple[list[list
             line = reader.line_num + 1
     except csv.Error as error:
         raise ElmanError(
-            f"{name}, line {line}: quotation marks do not pair up ({error}). Put them around the whole text, and double "
-            "those inside it."
+            f"{name}, line {line}: quotation marks do not pair up ({error}). Put them around the whole text, and "
+            "double those inside it."
         ) from None
     finally:
         csv.field_size_limit(limit)
@@ -431,19 +435,25 @@ def _check_column(table: _Table, name: str, option: str) -> None:
 
 def _classes_of(folder: Path) -> "_Pairs":
     """The .txt files in each folder of `folder`, whose name is their class."""
-    paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    paths = _inside(folder)
     folders = [path for path in paths if path.is_dir()]
-    inside = [sorted(path.iterdir()) for path in folders]
+    inside = [_inside(path) for path in folders]
     files = [_files(path) for path in inside]
     empty = [path.name for path, found in zip(folders, files, strict=True) if not found]
     if not folders or empty:
         problem = f"no .txt files in {', '.join(empty[:5])}" if empty else "no folders in it"
-        raise ElmanError(f"{folder} has {problem}: give a folder that has one folder of .txt files per class.")
+        raise ElmanError(
+            f"{folder} has {problem}: give a folder that has one folder of .txt files per class."
+        )
     unread = len(paths) - len(folders) + sum(map(len, inside)) - sum(map(len, files))
-    notes = [f"{counted(unread, 'file')} that are no class's .txt files were left out."] if unread else []
+    notes = [f"{counted(unread, 'file')} beside the .txt files of classes left out."] if unread else []
     labels = [path.name for path, found in zip(folders, files, strict=True) for _ in found]
     every = [file for found in files for file in found]
     return _Pairs([_file_text(file) for file in every], labels, _named(every, folder), notes)
+
+
+def _inside(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
 
 
 def _files(paths: list[Path]) -> list[Path]:
@@ -498,8 +508,8 @@ def _present(cells: list[Any], place: Place, notes: list[str]) -> list[int]:
             continue
         if not isinstance(cell, str):
             raise ElmanError(
-                f"{place(i)}: {reprlib.repr(cell)} is {_article(cell)}, not text: name the column of the texts with text= "
-                "(--text), or write it as text."
+                f"{place(i)}: {reprlib.repr(cell)} is {_article(cell)}, not text: name the column of the texts with "
+                "text= (--text), or write it as text."
             )
         _check_writable(cell, place, i)
         rows.append(i)
@@ -522,8 +532,8 @@ def _check_writable(text: str, place: Place, i: int) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ElmanError(
-            f"{place(i)} holds a lone surrogate, U+{ord(text[error.start]):04X}: it is no text that can be written down. "
-            "Replace or remove it."
+            f"{place(i)} holds a lone surrogate, U+{ord(text[error.start]):04X}: it is no text that can be written "
+            "down. Replace or remove it."
         ) from None
 
 
@@ -547,7 +557,9 @@ def _flat(groups: Iterable[tuple[Any, ...]]) -> Iterable[Any]:
 def _groups(cells: list[Any], separator: str | None, place: Place) -> tuple[list[list[Any]], bool]:
     """(the labels in each cell, whether there may be several)."""
     if separator == "":
-        raise ElmanError("the separator of labels is empty: give the character between them, as separator='|'.")
+        raise ElmanError(
+            "the separator of labels is empty: give the character between them, as separator='|'."
+        )
     lists = (list, tuple, np.ndarray)
     if separator is None and not any(isinstance(cell, lists) for cell in cells):
         return [[cell] for cell in cells], False
@@ -572,7 +584,9 @@ def _labels(
     """The groups with labels of one type, none of them twice."""
     where = _picked(place, [i for i, group in enumerate(groups) for _ in group])
     cells = itertools.chain.from_iterable(groups)
-    values = _stripped([cell.item() if isinstance(cell, np.generic) else cell for cell in cells], where, plain, notes)
+    values = _stripped(
+        [cell.item() if isinstance(cell, np.generic) else cell for cell in cells], where, plain, notes
+    )
     if plain and not (classes and isinstance(classes[0], str)):
         values = _typed(values)
     _check_kinds(values := _whole(values, where, notes), where)
@@ -608,7 +622,8 @@ def _whole(values: list[Any], place: Place, notes: list[str]) -> list[Any]:
     for i in floats:
         if not values[i].is_integer():
             raise ElmanError(
-                f'{place(i)}: the label {values[i]!r} is a measure, no class. Bin them, for example into "low" and "high".'
+                f"{place(i)}: the label {values[i]!r} is a measure, no class. Bin them, for example "
+                'into "low" and "high".'
             )
     if floats:
         _note(notes, len(floats), "label", f"made whole, as {values[floats[0]]!r}", place(floats[0]))
@@ -625,15 +640,15 @@ def _check_kinds(values: list[Any], place: Place) -> None:
         kind = _kind(value)
         if kind is None:
             raise ElmanError(
-                f"{place(i)}: the label {reprlib.repr(value)} is {_article(value)}: labels are text, whole numbers, or True "
-                "and False."
+                f"{place(i)}: the label {reprlib.repr(value)} is {_article(value)}: labels are text, whole numbers, "
+                "or True and False."
             )
         if kind is str:
             _check_writable(value, place, i)
         if kind is not _kind(values[0]):
             raise ElmanError(
-                f"the labels are of mixed type: {values[0]!r} in {place(0)}, {value!r} in {place(i)}. Write all of them as "
-                "text, or all as numbers."
+                f"the labels are of mixed type: {values[0]!r} in {place(0)}, {value!r} in {place(i)}. Write all of "
+                "them as text, or all as numbers."
             )
 
 
@@ -641,15 +656,15 @@ def _check_classes(labels: list[tuple[Any, ...]], place: Place) -> None:
     """Raises ElmanError unless there are two classes, and two texts in each."""
     counts = Counter(_flat(labels))
     if len(counts) < 2:
-        only = "".join(f", {name!r}" for name in counts)
-        raise ElmanError(f"there is only one class{only}: give texts of two at least." if counts else "no text has a label.")
+        there = f"is only one class, {next(iter(counts))!r}" if counts else "are no labels"
+        raise ElmanError(f"there {there}: give texts of two classes at least.")
     few = [name for name in sorted(counts) if counts[name] == 1]
     if few:
         names = ", ".join(map(repr, few[:5])) + (f" and {len(few) - 5:,} more" if len(few) > 5 else "")
         first = place(next(i for i, group in enumerate(labels) if few[0] in group))
         raise ElmanError(
-            f"{counted(len(few), 'label')} of {len(counts):,} with only one text: {names} ({first}). A class needs two at "
-            "least: add texts, merge classes, or remove it."
+            f"{names} {'has' if len(few) == 1 else 'have'} only one text ({first}), and a class needs two at least: "
+            "add texts, merge classes, or remove them."
         )
 
 
@@ -692,8 +707,8 @@ def _note_repeats(
         i = min(other.values())
         j = first[texts[i]]
         notes.append(
-            f"{counted(len(other), 'text')} with different labels in different places: {place(j)} says {_said(labels[j])}, "
-            f"{place(i)} {_said(labels[i])}."
+            f"{counted(len(other), 'text')} with different labels in different places: {place(j)} says "
+            f"{_said(labels[j])}, {place(i)} {_said(labels[i])}."
         )
 
 

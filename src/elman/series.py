@@ -3,11 +3,9 @@
 Data, model, loss and measure of one job behind `fit`, `predict` and `backtest`. Needs PyTorch in `fit` alone.
 """
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -16,7 +14,8 @@ from elman import checkpoint, series_data
 from elman.checkpoint import ModelFile
 from elman.covariates import Encoding
 from elman.data import ElmanError
-from elman.progress import Report, clock
+from elman.progress import Report
+from elman.runs import carry_out, check_budget
 from elman.schedule import Settings
 from elman.series_data import Columns, Data
 from elman.series_loss import POINT, check_counts, check_loss
@@ -38,9 +37,7 @@ from elman.windows import (
 if TYPE_CHECKING:
     from elman.backtest import Backtest
     from elman.series_network import SeriesNetwork
-    from elman.training import Result
 
-MINUTES = 3.0
 LEVELS = (80.0, 95.0)
 
 
@@ -121,7 +118,7 @@ class Forecaster:
         Raises ElmanError for a table that cannot be used, an output that cannot be written, a run that cannot be
         resumed, PyTorch missing, or a loss that becomes NaN (the best model is kept); OSError for the file.
         """
-        minutes = _check_budget(minutes, epochs, output, resume)
+        minutes = check_budget(minutes, epochs, output, resume)
         val_size = self.horizon if val_size is None else check_horizon(val_size, "val_size")
         if val_size < self.horizon:
             raise ElmanError(f"val_size {val_size} holds no whole horizon: give at least {self.horizon}.")
@@ -185,7 +182,6 @@ class Forecaster:
     ) -> None:
         from elman.series_fit import SeriesRun, held_out
         from elman.series_model import SeriesConfig
-        from elman.training import Resume
 
         def keep(file: ModelFile) -> None:
             self._file, self._made = file, None
@@ -210,17 +206,7 @@ class Forecaster:
         run = SeriesRun(
             series, places, val_size if held else 0, config, self.batch_size, settings, self.seed, about, keep
         )
-        beside = Path("elman" if output is None else output)
-        resume = None
-        if output is not None:
-            resume = Resume(beside.with_name(beside.name + ".resume"), run.describe(), go_on)
-        result = run.train(report, resume, log, beside.with_name(beside.name + ".log"))
-        report.line(_summary(result, output))
-        if result.stopped == "nan":
-            raise ElmanError(
-                "the loss became NaN, so training stopped; the best model so far is kept. Try a lower learning rate: "
-                f"it was {self.learning_rate:g}."
-            )
+        carry_out(run, report, output, go_on, log)
 
     # Use
 
@@ -429,27 +415,7 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _check_budget(minutes: float | None, epochs: float | None, output: object, resume: bool) -> float | None:
-    if minutes is not None and epochs is not None:
-        raise ElmanError("give minutes or epochs, not both.")
-    check_sizes("gru", minutes=minutes, epochs=epochs)
-    if resume and output is None:
-        raise ElmanError("resume needs the output of the run to continue: its resume file lies beside it.")
-    missing = [name for name in ("torch", "pytorch_lightning") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ElmanError(f'training needs {" and ".join(missing)}: pip install "elman[train]"')
-    return MINUTES if minutes is None and epochs is None else minutes
-
-
 def _named(names: Sequence[str]) -> str:
     """Some of many names."""
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ("series " if len(names) > 1 else "the series ") + ", ".join(names[:3]) + more
-
-
-def _summary(result: "Result", output: object) -> str:
-    how = {"finished": "Trained", "interrupted": "Interrupted after", "nan": "Stopped after"}[result.stopped]
-    return (
-        f"{how} {clock(result.seconds)}, {result.steps:,} steps. Validation loss {result.validation:.4f}"
-        + (f". Best model kept in {output}" if output else "")
-    )

@@ -20,8 +20,8 @@ from elman.data import ElmanError
 
 ID = "unique_id"  # the id column's usual name: only this one may be absent
 ALONE = "series"  # the id of a series in a table without ids
-_EMPTY = ("", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "NULL", "<NA>")  # in any column of a file
-_MISSING = (*_EMPTY, "None", "none")  # where a number should be; elsewhere, none is a name
+EMPTY = ("", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "NULL", "<NA>")  # in any column of a file
+_MISSING = (*EMPTY, "None", "none")  # where a number should be; elsewhere, none is a name
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -106,7 +106,7 @@ def module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
-        raise ElmanError('forecasting needs pandas and narwhals: pip install "elman[series]"') from None
+        raise ElmanError('reading tables needs pandas and narwhals: pip install "elman[series]"') from None
 
 
 def is_polars(frame: Any) -> bool:
@@ -145,12 +145,12 @@ def _line(row: int) -> str:
 
 
 def _parquet(pandas: Any, path: str | os.PathLike[str]) -> Any:
-    _check_file(path)
+    check_file(path)
     try:
         return pandas.read_parquet(path)
     except ImportError:
         raise ElmanError('reading Parquet needs pyarrow: pip install "elman[series]"') from None
-    except (ValueError, OSError) as error:  # pyarrow's ArrowInvalid is a ValueError
+    except Exception as error:  # what pyarrow raises for damaged files has no base but this
         raise ElmanError(f"{os.fspath(path)} is no Parquet file that can be read: {error}") from None
 
 
@@ -163,7 +163,7 @@ def _csv(pandas: Any, path: str | os.PathLike[str], id: str | None, time: str) -
     empty: dict[Any, list[str]] = {column: [""] for column in (id, time) if column is not None}
     try:
         header = pandas.read_csv(io.BytesIO(data), sep=separator, nrows=0).columns
-        empty = {column: empty.get(column, list(_EMPTY)) for column in header}
+        empty = {column: empty.get(column, list(EMPTY)) for column in header}
         options = {"dtype": texts, "na_values": empty, "keep_default_na": False, "low_memory": False}
         frame = pandas.read_csv(io.BytesIO(data), sep=separator, **options)
     except pandas.errors.EmptyDataError:
@@ -182,7 +182,7 @@ def _csv(pandas: Any, path: str | os.PathLike[str], id: str | None, time: str) -
 def _bytes(path: str | os.PathLike[str]) -> bytes:
     if os.fspath(path) == "-":
         return sys.stdin.buffer.read()
-    _check_file(path)
+    check_file(path)
     if Path(path).suffix.lower() not in (".csv", ".tsv", ".txt"):
         raise ElmanError(
             f"{os.fspath(path)} is no table that can be read: give a .csv, .tsv or .parquet file."
@@ -190,7 +190,7 @@ def _bytes(path: str | os.PathLike[str]) -> bytes:
     return Path(path).read_bytes()
 
 
-def _check_file(path: str | os.PathLike[str]) -> None:
+def check_file(path: str | os.PathLike[str]) -> None:
     if Path(path).is_dir():
         raise IsADirectoryError(f"{os.fspath(path)} is a directory: give one file.")
     if not Path(path).exists():

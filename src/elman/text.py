@@ -4,13 +4,11 @@ Codec, model, loss and measure of one job behind `fit`, `generate` and `evaluate
 alone.
 """
 
-import importlib.util
 import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -20,14 +18,10 @@ from elman.checkpoint import ModelFile
 from elman.codec import Characters
 from elman.corpus import Corpus
 from elman.data import MINIMUM, ElmanError, TextFile, open_text
-from elman.progress import Report, clock
+from elman.progress import Report
+from elman.runs import carry_out, check_budget
 from elman.schedule import Settings
 from elman.sizes import Sizes, check_sizes, sensible_sizes
-
-if TYPE_CHECKING:
-    from elman.training import Result
-
-MINUTES = 3.0  # of training, when no budget is given
 
 Source = str | os.PathLike[str] | TextFile
 
@@ -94,7 +88,7 @@ class TextGenerator:
         Raises ElmanError for text that cannot be used, an output that cannot be written, a run that cannot be
         resumed, PyTorch missing, or a loss that becomes NaN (the best model is kept); OSError for the file.
         """
-        minutes = self._check_fit(minutes, epochs, output, resume)
+        minutes = check_budget(minutes, epochs, output, resume)
         if output is not None:
             checkpoint.check_writable(output)
         report = Report(progress)
@@ -121,7 +115,6 @@ class TextGenerator:
         log: Literal["csv", "tensorboard"] | None,
     ) -> None:
         from elman.text_fit import TextRun
-        from elman.training import Resume
 
         def keep(file: ModelFile) -> None:
             self._file, self._codec, self._networks = file, None, {}
@@ -129,33 +122,7 @@ class TextGenerator:
                 self.save(output)
 
         run = TextRun(corpus, self.cell, sizes, self.tied, settings, self.seed, keep)
-        beside = Path("elman" if output is None else output)
-        resume = None
-        if output is not None:
-            resume = Resume(beside.with_name(beside.name + ".resume"), run.describe(), go_on)
-            if resume.path.exists() and not go_on:
-                report.line(
-                    f"{resume.path}, of an interrupted run, will be replaced; --resume would continue it"
-                )
-        result = run.train(report, resume, log, beside.with_name(beside.name + ".log"))
-        report.line(_summary(result, output))
-        if result.stopped == "nan":
-            raise ElmanError(_nan_message(sizes))
-
-    def _check_fit(
-        self, minutes: float | None, epochs: float | None, output: object, resume: bool
-    ) -> float | None:
-        if minutes is not None and epochs is not None:
-            raise ElmanError("give minutes or epochs, not both.")
-        check_sizes(self.cell, minutes=minutes, epochs=epochs)
-        if resume and output is None:
-            raise ElmanError(
-                "resume needs the output of the run to continue: its resume file lies beside it."
-            )
-        missing = [name for name in ("torch", "pytorch_lightning") if importlib.util.find_spec(name) is None]
-        if missing:
-            raise ElmanError(f'training needs {" and ".join(missing)}: pip install "elman[train]"')
-        return MINUTES if minutes is None and epochs is None else minutes
+        carry_out(run, report, output, go_on, log, " nats per character")
 
     # Use
 
@@ -267,20 +234,4 @@ def _introduction(corpus: Corpus, sizes: Sizes, cell: str) -> str:
         f"{len(corpus.codes):,} characters, {len(corpus.codec.symbols):,} different; the last "
         f"{len(corpus.codes) - corpus.border:,} validate. To beat, in nats per character: {beat}\n"
         f"Training {layers}{cell} of {sizes.hidden_size} units"
-    )
-
-
-def _summary(result: "Result", output: object) -> str:
-    how = {"finished": "Trained", "interrupted": "Interrupted after", "nan": "Stopped after"}[result.stopped]
-    return (
-        f"{how} {clock(result.seconds)}, {result.items:,} characters. Validation loss "
-        f"{result.validation:.3f} nats per character over {result.validation_items:,}"
-        + (f". Best model kept in {output}" if output else "")
-    )
-
-
-def _nan_message(sizes: Sizes) -> str:
-    return (
-        "the loss became NaN, so training stopped; the best model so far is kept. Try a lower learning rate: "
-        f"it was {sizes.learning_rate:g}."
     )

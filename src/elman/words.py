@@ -6,10 +6,10 @@ models, classes or torch.
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -27,23 +27,30 @@ Codes = NDArray[np.int32]
 RULES = 1  # what splits a text; a change here would give the codes of older models another meaning
 MINIMUM = 10  # codes
 BYTES = 256
-COVERED = 0.95  # of the words of held-out texts: less, and pieces of words are taken
+COVERED = 0.85  # of the words of held-out texts: less, and pieces of words are taken
 HELD_OUT = 10  # every tenth text
 CAPITALS = "⇧"
 _SPECIAL = ("\0", "\1")  # padding and unknown: no text has such words, for control characters separate words
+_BLANKS, _NOT_BLANKS = re.compile(r"[\s\0-\x1f\x7f-\x9f]+"), re.compile(r"[^\s\0-\x1f\x7f-\x9f]*")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 _BLANK = r"\s\p{Cc}"
-_LETTER = r"[\p{L}\p{M}\x{200c}\x{200d}]"  # with the joiners that Persian and Indian scripts write within words
+# With the joiners that Persian and Indian scripts write within words.
+_LETTER = r"[\p{L}\p{M}\x{200c}\x{200d}]"
+# Accents, skin tones and the letters in flags of regions go with a sign. (\X would do, but takes blanks too.)
+_ADDED = r"[\p{M}\x{1f3fb}-\x{1f3ff}\x{e0020}-\x{e007f}]*"
+_SIGN = rf"[\x{{1f1e6}}-\x{{1f1ff}}]{{2}}|[^{_BLANK}]{_ADDED}(?:\x{{200d}}[^{_BLANK}]{_ADDED})*"
 _IS_CAPITALS = rf"(?<![\p{{L}}\p{{M}}'{CAPITALS}])(?=(?:\p{{Lu}}\p{{M}}*){{2,}}(?!{_LETTER}))"
+# Before pairs of bytes are joined. Their trainer's time goes with the square of a word: Chinese needs no 200 letters.
+_CUT = rf"{CAPITALS}|\p{{L}}{{200}}|\p{{N}}{{200}}|[^{_BLANK}\p{{L}}\p{{N}}{CAPITALS}]{{200}}"
 _WORD = "|".join(
     (
         rf"(?:\p{{Latin}}{{1,2}}|\p{{Latin}}{{0,4}}ll)'(?=\p{{L}}{{2}})(?!(?:ll|ve|re)(?!{_LETTER}))",  # l' qu' dell'
-        rf"\p{{L}}{_LETTER}*(?:'(?![sS](?!{_LETTER}))\p{{L}}{_LETTER}*)*",
+        rf"\p{{L}}{_LETTER}*(?:'(?![sS](?!{_LETTER}))\p{{L}}{_LETTER}*)*",  # don't
         rf"'[sS](?!{_LETTER})",
-        r"\p{N}+(?:[.,]\p{N}+)*",
+        r"\p{N}+(?:[.,]\p{N}+)*",  # 1,000.5
         r"[:;=][-~^]?(?:[()\[\]|*]{1,3}|[/\\](?![/\\])|[DdPpOo3](?![\p{L}\p{N}]))|<3(?!\p{N})|\^_*\^|-_+-",
-        rf"(?=[^{_BLANK}])(\X)\1{{0,2}}",
+        rf"({_SIGN})\1{{0,2}}",
     )
 )
 
@@ -80,7 +87,9 @@ class Words:
         alphabetical order. The same texts give the same codec.
 
         Without a `kind`, every tenth text is held out, and words are taken where those of the other texts make up
-        95 % of the words in it; pieces of words otherwise. Raises ElmanError where there is nothing to learn from.
+        85 % of the running words in it, or where `size` has no room for 256 bytes; pieces of words otherwise. So
+        languages without blanks get pieces, and those that join much to a word, unless there is a lot of text.
+        Raises ElmanError where there is nothing to learn from.
         """
         texts = _checked(texts, size, kind)
         if kind != "bpe":
@@ -98,22 +107,29 @@ class Words:
 
         What stands between blanks is encoded once, however often it occurs, on as many threads as `tokenizers` takes.
         """
-        chunks = list(set(chain.from_iterable(text.split() for text in texts)))
-        found = self._tokenizer.encode_batch_fast(list(map(_clean, chunks)), add_special_tokens=False)
-        codes = {chunk: encoding.ids for chunk, encoding in zip(chunks, found, strict=True)}
-        return [
-            np.fromiter(chain.from_iterable(map(codes.__getitem__, text.split())), np.int32) for text in texts
-        ]
+        number: defaultdict[str, int] = defaultdict()
+        number.default_factory = number.__len__
+        rows = [np.fromiter(map(number.__getitem__, text.split()), np.int64) for text in texts]
+        found = self._tokenizer.encode_batch_fast(list(map(_clean, number)), add_special_tokens=False)
+        codes = np.fromiter(chain.from_iterable(encoding.ids for encoding in found), np.int32)
+        lengths = np.fromiter(map(len, found), np.int64, len(found))
+        starts = np.cumsum(lengths) - lengths
+        return [codes[_ranges(starts[row], lengths[row])] for row in rows]
 
     def pieces(self, text: str) -> list[tuple[str, int, int]]:
         """(text[start:end], start, end) of each code of `text`, in order and without overlap.
 
         ⇧ is empty. Of several codes within one character, the first has it and the others are empty.
         """
+        offsets = self._tokenizer.encode(_clean(text), add_special_tokens=False).offsets
         found, last = [], 0
-        for start, end in self._tokenizer.encode(_clean(text), add_special_tokens=False).offsets:
-            start = max(start, last)
-            last = max(start, end)
+        for (start, end), (after, _) in pairwise([*offsets, (len(text) + 1, 0)]):
+            start, after = max(start - 1, last), after - 1  # without the blank that _clean put first
+            last = max(end - 1, start)
+            if _BLANKS.match(text, start, last):  # ⇧ counts as what it was put after
+                start = last
+            # What NFC joined counts as its first character alone: a piece goes on to the next, or to a blank.
+            last = cast("re.Match[str]", _NOT_BLANKS.match(text, last, max(after, last))).end()
             found.append((text[start:last], start, last))
         return found
 
@@ -168,8 +184,12 @@ class Words:
 def _normalizer(lower: bool) -> "normalizers.Sequence":
     from tokenizers import Regex, normalizers
 
-    small = [normalizers.Replace(Regex(_IS_CAPITALS), CAPITALS), normalizers.Lowercase()] if lower else []
-    return normalizers.Sequence([normalizers.NFC(), normalizers.Replace("’", "'"), *small])
+    small = [
+        normalizers.Replace(Regex(_IS_CAPITALS), CAPITALS),
+        normalizers.Replace("İ", "i"),  # as Turkish has it: otherwise it becomes an i and a mark
+        normalizers.Lowercase(),
+    ]
+    return normalizers.Sequence([normalizers.NFC(), normalizers.Replace("’", "'"), *(small if lower else [])])
 
 
 def _pre_tokenizer(kind: Kind) -> "pre_tokenizers.PreTokenizer":
@@ -178,16 +198,17 @@ def _pre_tokenizer(kind: Kind) -> "pre_tokenizers.PreTokenizer":
     if kind == "words":
         return pre_tokenizers.Split(Regex(_WORD), "removed", invert=True)
     blanks = pre_tokenizers.Split(Regex(f"[{_BLANK}]+"), "removed")
-    capitals = pre_tokenizers.Split(CAPITALS, "isolated")
-    return pre_tokenizers.Sequence([blanks, capitals, pre_tokenizers.ByteLevel(add_prefix_space=True)])
+    cuts = pre_tokenizers.Split(Regex(_CUT), "isolated")
+    return pre_tokenizers.Sequence([blanks, cuts, pre_tokenizers.ByteLevel(add_prefix_space=True)])
 
 
 def _vocabulary(kind: Kind, entries: list[str]) -> dict[str, int]:
     """Every word, or sequence of bytes, and its code. Raises ElmanError where they do not fit together."""
     if kind == "words":
-        if len(set(entries)) != len(entries):
+        codes = {word: code for code, word in enumerate([*_SPECIAL, *entries])}
+        if len(codes) != len(_SPECIAL) + len(entries):
             raise _damaged("a word of it occurs twice")
-        return {word: code for code, word in enumerate([*_SPECIAL, *entries])}
+        return codes
     from tokenizers.pre_tokenizers import ByteLevel
 
     codes = {word: code for code, word in enumerate([*_SPECIAL, *sorted(ByteLevel.alphabet())])}
@@ -219,7 +240,14 @@ def _checked(texts: Iterable[str], size: int, kind: Kind | None) -> list[str]:
 
 
 def _clean(text: str) -> str:
-    return text if text.isascii() else _SURROGATES.sub(REPLACEMENT, text)
+    """The text without lone surrogates, and a blank first: `tokenizers` panics where ⇧ is put before everything."""
+    return f" {text}" if text.isascii() else f" {_SURROGATES.sub(REPLACEMENT, text)}"
+
+
+def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers from each of `starts` (n,), as many as `lengths` (n,) says, in one row."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - ends + lengths, lengths) + np.arange(lengths.sum())
 
 
 def _others(texts: list[str]) -> list[str]:
@@ -272,4 +300,6 @@ def _merges(texts: list[str], size: int, lower: bool) -> list[str]:
 
 
 def _damaged(how: str) -> ElmanError:
-    return ElmanError(f"this is not the description of a vocabulary: {how}. Get the file again, or train again.")
+    return ElmanError(
+        f"this is not the description of a vocabulary: {how}. Get the file again, or train again."
+    )
