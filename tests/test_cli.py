@@ -524,7 +524,10 @@ def test_series_from_table_to_forecast(tmp_path, monkeypatch):
         (("forecast", "sales.elman", "sales.csv", "--levels", "50"), "trained for 80, 95"),
         (("forecast", "sales.elman", "sales.csv", "--plot", "f.gif"), ".png or .html"),
         (("forecast", "sales.elman", "sales.csv", "--plot", "f.png", "--series", "9"), "no series 9"),
-        (("train", "series", "sales.csv", "--horizon", "7", *columns, "--future", "price"), "no column price"),
+        (
+            ("train", "series", "sales.csv", "--horizon", "7", *columns, "--future", "price"),
+            "no column price",
+        ),
         (("train", "series", "sales.csv", "--horizon", "7", *columns, "--loss", "huber"), "choose quantile"),
         (("train", "series", "sales.csv", "--horizon", "7"), "--"),
     ):
