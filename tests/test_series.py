@@ -479,3 +479,18 @@ def test_what_little_was_learned_from_is_not_trusted() -> None:
     model = elman.Forecaster(12, hidden_size=16, learning_rate=0.05).fit(table, epochs=60, progress=False)
     expected = 100 + 10.0 * np.sin(2 * np.pi * np.arange(40, 52) / 12)
     assert np.abs(model.predict(table)["median"].to_numpy() - expected).max() < 3
+
+
+def test_very_many_series_are_validated_on_some() -> None:
+    shape = Shape(2, 1, 1, (1,))
+    series = [Series(np.zeros(8)) for _ in range(12_000)]
+    held = held_out(series, shape, 1)
+    assert len(held) == 10_000
+    assert held == held_out(series, shape, 1)
+    assert len({i for i, _ in held}) == 10_000
+
+
+def test_series_that_never_change_have_no_better_rule(fitted, table) -> None:
+    found = fitted.backtest(table.assign(y=7.0), 1)
+    assert found.best == "elman"
+    assert found.as_dict()["table"]["elman"]["mase"] is None

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ from elman.windows import Series, Shape, least_length, scaled, window
 _AT_ONCE = 1_024  # windows measured at a time
 _LEAST_SCALE = 0.1
 _TOLERANCE = 0.05  # one horizon of each series is a sample of few days or months
-_EACH = 50  # validation windows of a series
+_EACH, _ALL = 50, 10_000  # validation windows of a series, of all
 _ENOUGH = 8  # validation values to move a quantile by
 
 
@@ -162,7 +163,7 @@ class SeriesRun:
         }
         return about | self.settings.as_dict() | _model_dict(self.config)
 
-    @property
+    @cached_property
     def validation(self) -> Windows:
         return cut(self.series, self.held, self.config.shape)
 
@@ -237,7 +238,8 @@ def _model_dict(config: SeriesConfig) -> dict[str, Any]:
 def held_out(series: Sequence[Series], shape: Shape, val_size: int) -> tuple[tuple[int, int], ...]:
     """(series, place) of windows in the last values of every series that is long enough to train on what lies before.
 
-    One for each series when val_size is the horizon, else about _EACH, one step or more apart.
+    One for each series when val_size is the horizon, else about _EACH, one step or more apart; of very many series, a
+    random part.
     """
     least = least_length(shape) + shape.horizon + val_size
     room = val_size - shape.horizon
@@ -248,4 +250,4 @@ def held_out(series: Sequence[Series], shape: Shape, val_size: int) -> tuple[tup
         for k in range(0, room + 1, max(1, room // _EACH))
     ]
     order = np.random.default_rng(0).permutation(len(found))  # so that a part of them is of all kinds
-    return tuple(found[k] for k in order)
+    return tuple(found[k] for k in order[:_ALL])
