@@ -15,7 +15,7 @@ import numpy as np
 from elman.data import ElmanError
 from elman.series_data import Data
 from elman.series_plot import Drawing, Steps, check_picture, draw
-from elman.windows import Floats, Series, Shape, error_scale, least_length, quantiles
+from elman.windows import Floats, Series, Shape, bounds, error_scale, least_length, quantiles
 
 POINT = ("mase", "smape", "mae", "rmse")
 
@@ -212,8 +212,8 @@ def _measured(
             frame, {"elman": [f"q{k}" for k in range(len(q))]}, quantiles=q, **scaled
         ),
     }
-    for k, level in enumerate(sorted(levels, reverse=True)):
-        ends = {f"elman-lo-{level:g}": frame[f"q{k}"], f"elman-hi-{level:g}": frame[f"q{len(q) - 1 - k}"]}
+    for level, lower, upper in bounds(levels):
+        ends = {f"elman-lo-{level:g}": frame[f"q{lower}"], f"elman-hi-{level:g}": frame[f"q{upper}"]}
         covered = frame[["unique_id", "cutoff", "y"]].assign(**ends)
         found[f"coverage-{level:g}"] = losses.coverage(covered, ["elman"], level=f"{level:g}")
     rows = [
@@ -236,10 +236,10 @@ def _means(rows: Any) -> dict[str, float]:
 
 def _labelled(frame: Any, levels: Sequence[float]) -> Any:
     """With the names that a user knows in place of the quantiles' numbers."""
-    last, names = 2 * len(levels), dict[str, str]()
-    for k, level in enumerate(sorted(levels, reverse=True)):
-        names |= {f"q{k}": f"elman-lo-{level:g}", f"q{last - k}": f"elman-hi-{level:g}"}
-    return frame.drop(columns=["cutoff", f"q{last // 2}"]).rename(columns=names)
+    names = dict[str, str]()
+    for level, lower, upper in bounds(levels):
+        names |= {f"q{lower}": f"elman-lo-{level:g}", f"q{upper}": f"elman-hi-{level:g}"}
+    return frame.drop(columns=["cutoff", f"q{len(levels)}"]).rename(columns=names)
 
 
 def _named(frame: Any, data: Data) -> Any:
@@ -263,7 +263,7 @@ def _out(frame: Any, library: str) -> Any:
 def _steps(
     actual: Floats, points: dict[str, Floats], found: Floats, levels: Sequence[float], scales: Floats
 ) -> Steps:
-    known, last = scales > 0, found.shape[-1] - 1
+    known = scales > 0
     errors = {
         name: (np.abs(actual - values)[known] / scales[known, None]).mean(axis=0)
         if known.any()
@@ -271,7 +271,7 @@ def _steps(
         for name, values in points.items()
     }
     inside = {
-        level: 100 * ((actual >= found[..., k]) & (actual <= found[..., last - k])).mean(axis=0)
-        for k, level in enumerate(sorted(levels, reverse=True))
+        level: 100 * ((actual >= found[..., lower]) & (actual <= found[..., upper])).mean(axis=0)
+        for level, lower, upper in bounds(levels)
     }
     return Steps(actual.shape[1], errors, inside)

@@ -161,11 +161,8 @@ def train_series(
         future=future or (), static=static or (), calendar=calendar, loss=loss, ensemble=ensemble, cell=cell,
         hidden_size=hidden_size, input_length=input_length, seed=seed,
     )  # fmt: skip
-    budget = _budget(minutes, epochs)
-    model.fit(
-        file, minutes=budget["minutes"], epochs=budget["epochs"], val_size=val_size, output=output, resume=resume,
-        log=log,
-    )  # fmt: skip
+    _budget(minutes, epochs)
+    model.fit(file, minutes=minutes, epochs=epochs, val_size=val_size, output=output, resume=resume, log=log)
     if json:
         console.as_json(model.info)
     else:
@@ -376,7 +373,8 @@ def demo_text(
 def _show_backtest(found: "Backtest", json: bool) -> None:
     if json:
         return console.as_json(found.as_dict())
-    columns = ("mase", "smape", "mae", "rmse")
+    from elman.backtest import POINT as columns
+
     console.table(found.table, columns)
     console.rows({name: round(v, 4) for name, v in found.table["elman"].items() if name not in columns})
     console.rows({"series": found.series, "windows": found.windows, "values": found.values})

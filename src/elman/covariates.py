@@ -84,7 +84,7 @@ def learn(
     longest series has seen two years: shorter cycles are seasons, which windows show. Raises ElmanError for columns
     that cannot be used.
     """
-    named = dict(zip(_ROLES, map(_listed, (past, future, static)), strict=True))
+    named = dict(zip(_ROLES, map(listed, (past, future, static)), strict=True))
     waves = _waves(panel, calendar)
     if not any(named.values()):
         return Encoding(calendar=waves)
@@ -141,7 +141,8 @@ def _lengths(panel: Panel) -> Ints:
     return np.array([len(values) for values in panel.values])
 
 
-def _listed(names: Iterable[str]) -> tuple[str, ...]:
+def listed(names: Iterable[str]) -> tuple[str, ...]:
+    """One name, or several."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 

@@ -34,9 +34,7 @@ def load_text(path: str | os.PathLike[str]) -> "TextGenerator":
 
     model = load(path)
     if not isinstance(model, TextGenerator):
-        raise ElmanError(
-            f"{os.fspath(path)} holds a model for series, not for text: see elman forecast --help"
-        )
+        raise _another(path, "series", "text", "forecast")
     return model
 
 
@@ -46,7 +44,11 @@ def load_series(path: str | os.PathLike[str]) -> "Forecaster":
 
     model = load(path)
     if not isinstance(model, Forecaster):
-        raise ElmanError(
-            f"{os.fspath(path)} holds a model for text, not for series: see elman generate --help"
-        )
+        raise _another(path, "text", "series", "generate")
     return model
+
+
+def _another(path: str | os.PathLike[str], held: str, wanted: str, command: str) -> ElmanError:
+    return ElmanError(
+        f"{os.fspath(path)} holds a model for {held}, not for {wanted}: see elman {command} --help"
+    )

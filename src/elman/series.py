@@ -12,7 +12,7 @@ import numpy as np
 
 from elman import checkpoint, series_data
 from elman.checkpoint import ModelFile
-from elman.covariates import Encoding
+from elman.covariates import Encoding, listed
 from elman.data import ElmanError
 from elman.progress import Report
 from elman.runs import carry_out, check_budget
@@ -26,6 +26,7 @@ from elman.windows import (
     Floats,
     Series,
     Shape,
+    bounds,
     check_horizon,
     check_levels,
     least_length,
@@ -86,7 +87,7 @@ class Forecaster:
         self.horizon, self.levels = check_horizon(horizon), check_levels(levels)
         self.input_length = None if input_length is None else check_horizon(input_length, "input_length")
         self.loss, self.ensemble = check_loss(loss), check_horizon(ensemble, "ensemble")
-        self.columns = Columns(id, time, _names(target), _names(past), _names(future), _names(static))
+        self.columns = Columns(id, time, listed(target), listed(past), listed(future), listed(static))
         self.frequency, self.calendar = frequency, calendar
         self.cell, self.hidden_size, self.dropout = cell, hidden_size, dropout
         self.learning_rate, self.batch_size, self.seed = learning_rate, batch_size, seed
@@ -319,10 +320,10 @@ class Forecaster:
         columns = {} if found.mean is None else {"mean": found.mean}
         if self.loss != "mse":
             columns["median"] = quantiles[..., middle]
-        for k, level in enumerate(sorted(self.levels, reverse=True)):
+        for level, lower, upper in bounds(self.levels):
             if level in wanted:
-                columns[f"lo-{level:g}"] = quantiles[..., k]
-                columns[f"hi-{level:g}"] = quantiles[..., quantiles.shape[-1] - 1 - k]
+                columns[f"lo-{level:g}"] = quantiles[..., lower]
+                columns[f"hi-{level:g}"] = quantiles[..., upper]
         return columns
 
     def backtest(self, source: Any, windows: int = 4) -> "Backtest":
@@ -409,10 +410,6 @@ def joined(parts: Sequence[Forecast], steps: int) -> Forecast:
         None if parts[0].mean is None else np.concatenate([p.mean for p in parts if p.mean is not None], 1)
     )
     return Forecast(np.concatenate(quantiles, axis=1)[:, :steps], None if means is None else means[:, :steps])
-
-
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _named(names: Sequence[str]) -> str:

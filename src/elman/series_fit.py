@@ -25,7 +25,7 @@ from elman.schedule import Settings
 from elman.series_loss import POINT
 from elman.series_model import SeriesConfig, SeriesModel
 from elman.series_network import SeriesNetwork
-from elman.training import Job, LogKind, Result, Resume, train
+from elman.training import Job, LogKind, Result, Resume, train_seeded
 from elman.validation import Measure
 from elman.windows import Series, Shape, least_length, scaled, window
 
@@ -144,11 +144,7 @@ class SeriesRun:
 
     def train(self, report: Report, resume: Resume | None, log: LogKind, log_path: Path) -> Result:
         """Trains to the end of the budget. Raises what `training.train` raises."""
-        with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
-            torch.manual_seed(self.seed)
-            result = train(self._job(), self.settings, report, resume, log, log_path, self._keep)
-        self._keep(result)
-        return result
+        return train_seeded(self._job, self.seed, self.settings, report, resume, log, log_path, self._keep)
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from elman import _native
 from elman.series_loss import found_mean, found_quantiles
-from elman.stream import cores
+from elman.stream import cores, layer_weights
 from elman.windows import Floats, Shape, bases, scaled, unpacked
 
 _NARROW, _LEAST = np.float32(-1.0), np.float32(1e-3)
@@ -29,31 +29,26 @@ class SeriesNetwork:
         ]
 
     def __call__(self, x: npt.NDArray[np.float32]) -> tuple[Floats, Floats | None, Floats]:
-        """→ quantiles (B, H, Q), means (B, H) where the loss is for them, and the windows' scale (B, 1)."""
+        """→ quantiles (B, H, Q), means (B, H) where the loss is for them, and the windows' scale (B, 1).
+
+        A network that has seen a handful of horizons knows nothing better than `Shape.cautious`: its forecast is moved
+        towards that, and its intervals are widened, the more the less was learned from.
+        """
         if len(x) > _AT_ONCE:
             parts = [self(x[i : i + _AT_ONCE]) for i in range(0, len(x), _AT_ONCE)]
             q, m, s = zip(*parts, strict=True)
             return np.concatenate(q), None if m[0] is None else np.concatenate(m), np.concatenate(s)
-        found, scale = self.put_out(x)
+        found, guess, scale = self.put_out(x)
         quantiles: Floats = np.mean([found_quantiles(self.loss, f, self.quantiles) for f in found], axis=0)
         means = [mean for f in found if (mean := found_mean(self.loss, f)) is not None]
         middle = quantiles[..., len(self.quantiles) // 2]
         doubt = _DOUBT / (_DOUBT + self.horizons)
-        moved = doubt * (self._cautious(x) - middle)
+        moved = doubt * (guess - middle)
         spread = (1 + doubt) * (quantiles - middle[..., None])
         return (middle + moved)[..., None] + spread, np.mean(means, axis=0) + moved if means else None, scale
 
-    def _cautious(self, x: npt.NDArray[np.float32]) -> Floats:
-        """What `Shape.cautious` forecasts (B, H). A network that has seen a handful of horizons knows nothing better:
-        its forecast is moved towards this, and its intervals are widened, the more the less was learned from."""
-        values, *_ = unpacked(x, self.shape)
-        z, level, scale = scaled(values, self.shape)
-        guess = bases(z, self.shape)[:, : self.shape.horizon, list(self.shape.cautious)].mean(axis=-1)
-        result: Floats = guess * scale + level
-        return result
-
-    def put_out(self, x: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
-        """→ (M, B, H, C), and the windows' scale (B, 1)."""
+    def put_out(self, x: npt.NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
+        """→ (M, B, H, C), what `Shape.cautious` forecasts (B, H), and the windows' scale (B, 1)."""
         shape = self.shape
         values, past, future, static = unpacked(x, shape)
         z, level, scale = scaled(values, shape)
@@ -62,7 +57,8 @@ class SeriesNetwork:
         ahead = future[:, shape.input_length :].reshape(len(x), shape.segments, shape.segment * shape.future)
         simple = bases(z, shape)
         found = np.stack([member(read, ahead, static, simple) for member in self.members])
-        return _put_out(self.loss, found, level[:, :, None], scale[:, :, None]), scale
+        guess = simple[:, : shape.horizon, list(shape.cautious)].mean(axis=-1) * scale + level
+        return _put_out(self.loss, found, level[:, :, None], scale[:, :, None]), guess, scale
 
 
 class _Member:
@@ -71,12 +67,9 @@ class _Member:
         self.parts = 2 if model["cell"] == "lstm" else 1
         self.hidden = model["hidden_size"]
         cell = {"rnn": "rnn_tanh"}.get(model["cell"], model["cell"])
-        self.encoder, self.decoder = (self._stack(cell, name) for name in ("encoder", "decoder"))
-
-    def _stack(self, cell: str, name: str) -> _native.Stack:
-        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-        w_ih, w_hh, b_ih, b_hh = (self.tensors[f"{name}.{part}"].astype(np.float32) for part in names)
-        return _native.Stack(cell, [(w_ih, w_hh, b_ih, b_hh)])
+        self.encoder, self.decoder = (
+            _native.Stack(cell, [layer_weights(tensors, 0, f"{name}.")]) for name in ("encoder", "decoder")
+        )
 
     def _linear(self, name: str, x: Floats) -> Floats:
         result: Floats = x @ self.tensors[f"{name}.weight"].T + self.tensors.get(f"{name}.bias", 0)

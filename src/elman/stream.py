@@ -39,7 +39,7 @@ def build_network(
     Raises ElmanError where tensors are missing or do not fit each other or the description.
     """
     try:
-        layers = [_layer(tensors, i) for i in range(model["num_layers"])]
+        layers = [layer_weights(tensors, i) for i in range(model["num_layers"])]
         embedding = _floats(tensors["embedding.weight"])
         head = embedding if model["tied"] else _floats(tensors["head.weight"])
         bias = _floats(tensors["head.bias"]).copy()
@@ -54,7 +54,10 @@ def build_network(
         raise ElmanError(f"the model's tensors do not fit its description: {problem}.") from error
 
 
-def _layer(tensors: Mapping[str, npt.NDArray[Any]], i: int, prefix: str = "layers.") -> tuple[Any, ...]:
+def layer_weights(
+    tensors: Mapping[str, npt.NDArray[Any]], i: int, prefix: str = "layers."
+) -> tuple[Any, ...]:
+    """Layer i's input and recurrent weights and its two biases, float32, as the native classes take them."""
     weights = (_floats(tensors[f"{prefix}weight_{kind}_l{i}"]) for kind in ("ih", "hh"))
     biases = (tensors.get(f"{prefix}bias_{kind}_l{i}") for kind in ("ih", "hh"))
     return (*weights, *(None if bias is None else _floats(bias) for bias in biases))
@@ -136,7 +139,9 @@ class LayerStream(_State):
             raise ElmanError(f"a stream runs forward and has no proj_size, but there is {odd[0]!r}.")
         count = max(1, sum(name.startswith("weight_hh_l") for name in tensors))
         try:
-            self._stack = Stack(cell, [_layer(tensors, i, "") for i in range(count)], weights == "bfloat16")
+            self._stack = Stack(
+                cell, [layer_weights(tensors, i, "") for i in range(count)], weights == "bfloat16"
+            )
         except (KeyError, ValueError, TypeError, IndexError) as error:
             problem = f"there is no {error}" if isinstance(error, KeyError) else error
             raise ElmanError(f"these are not the weights of {cell} layers: {problem}.") from error

@@ -23,7 +23,7 @@ from elman.model import Model, ModelConfig
 from elman.progress import Report
 from elman.schedule import Settings
 from elman.sizes import Sizes
-from elman.training import Job, LogKind, Result, Resume, train
+from elman.training import Job, LogKind, Result, Resume, train_seeded
 from elman.validation import Measure
 
 _PART = 1_000  # characters to a stream when measuring, until there are _STREAMS
@@ -62,15 +62,8 @@ class TextRun:
         )
 
     def train(self, report: Report, resume: Resume | None, log: LogKind, log_path: Path) -> Result:
-        """Trains to the end of the budget. Raises what `training.train` raises.
-
-        Torch's random numbers are seeded here and left as they were found.
-        """
-        with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
-            torch.manual_seed(self.seed)
-            result = train(self._job(), self.settings, report, resume, log, log_path, self._keep)
-        self._keep(result)
-        return result
+        """Trains to the end of the budget. Raises what `training.train` raises."""
+        return train_seeded(self._job, self.seed, self.settings, report, resume, log, log_path, self._keep)
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""

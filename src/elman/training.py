@@ -373,6 +373,27 @@ def train(
     return training.result(stopped)
 
 
+def train_seeded(
+    job: Callable[[], Job],
+    seed: int,
+    settings: Settings,
+    report: Report,
+    resume: Resume | None,
+    log: LogKind,
+    log_path: Path,
+    keep: OnBest,
+) -> Result:
+    """`train` what `job` makes, and keep the result too. Raises what `train` raises.
+
+    Torch's random numbers are seeded here and left as they were found.
+    """
+    with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
+        torch.manual_seed(seed)
+        result = train(job(), settings, report, resume, log, log_path, keep)
+    keep(result)
+    return result
+
+
 def _detached(state: Any) -> Any:
     if isinstance(state, tuple):
         return tuple(map(_detached, state))

@@ -226,6 +226,12 @@ def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted(set(found)))
 
 
+def bounds(levels: Sequence[float]) -> list[tuple[float, int, int]]:
+    """(level, place of its lower end, of its upper end) among `quantiles`, the widest interval first."""
+    last = 2 * len(levels)
+    return [(level, k, last - k) for k, level in enumerate(sorted(levels, reverse=True))]
+
+
 def quantiles(levels: Sequence[float]) -> list[float]:
     """The quantiles that a median and these intervals need, ascending: 80 → 0.1, 0.5, 0.9."""
     halves = [(100 - level) / 200 for level in levels]
