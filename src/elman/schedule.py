@@ -15,7 +15,7 @@ LEAST_TRAINED = 0.9  # of the minutes: the rest may go to the last validation an
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. Exactly one of minutes and epochs is given: the budget.
+    """How to train. minutes or epochs are the budget; of both, what is over first.
 
     warmup: share of the budget. averaging: decay of the weights' moving average, 0 for none. clip: the
     largest norm of the gradient. weight_decay is decoupled and on matrices only.
@@ -46,12 +46,14 @@ class Settings:
 
 
 class Budget:
-    """Progress through minutes, which the clock counts over a resume too, or through epochs, counted in
-    steps."""
+    """Progress through minutes, which the clock counts over a resume too, through epochs, counted in steps, or through
+    both."""
 
     def __init__(self, settings: Settings, steps_per_epoch: int) -> None:
         self.seconds = None if settings.minutes is None else settings.minutes * 60
-        self.total_steps = max(1, round((settings.epochs or 1) * steps_per_epoch))
+        self.total_steps = (
+            math.inf if settings.epochs is None else max(1, round(settings.epochs * steps_per_epoch))
+        )
         self.before = 0.0  # seconds of earlier runs
         self.reserve = 0.0  # seconds kept for what comes after the last step
         self._begun = time.monotonic()
@@ -69,12 +71,12 @@ class Budget:
 
     def progress(self, steps: int) -> float:
         """Share of the budget that is used after `steps`: 1 or more when training ends."""
+        by_steps = steps / self.total_steps
         if self.seconds is None:
-            return steps / self.total_steps
-        return self.elapsed / max(LEAST_TRAINED * self.seconds, self.seconds - self.reserve)
+            return by_steps
+        return max(by_steps, self.elapsed / max(LEAST_TRAINED * self.seconds, self.seconds - self.reserve))
 
     def left(self, steps: int) -> float:
         """Seconds to the end, an estimate when epochs are the budget."""
-        if self.seconds is not None:
-            return self.seconds - self.elapsed
-        return self.elapsed * (self.total_steps / max(1, steps) - 1) + self.reserve
+        by_clock = math.inf if self.seconds is None else self.seconds - self.elapsed
+        return min(by_clock, self.elapsed * (self.total_steps / max(1, steps) - 1) + self.reserve)

@@ -1,0 +1,130 @@
+"""Labelled texts as codes: what trains and what measures, and batches of texts of like lengths.
+
+Knows codes and class numbers; neither the texts they came from nor torch.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.int32]
+
+UNKNOWN = 1  # what a text without words is read as
+HELD_OUT = 0.1
+MOST_HELD_OUT = 5_000
+LONGEST = 1_024  # words of a text that one training step reads: of longer texts, another stretch each time
+AT_ONCE = 32_768  # words in a batch, padding included: bounds the memory
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Codes (t,), t ≥ 1, of N texts, and their classes: (N,) int64, or where there may be several (N, C) bool."""
+
+    codes: tuple[Codes, ...]
+    classes: npt.NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def pick(self, rows: npt.NDArray[np.int64]) -> "Coded":
+        return Coded(tuple(self.codes[i] for i in rows), self.classes[rows])
+
+    def checksum(self) -> str:
+        found = zlib.crc32(np.ascontiguousarray(self.classes).tobytes())
+        for codes in self.codes:
+            found = zlib.crc32(codes.tobytes(), found)
+        return f"{found:08x}"
+
+
+class Texts(NamedTuple):
+    """One step's data: inputs (1 + T, B) int64, lengths and below them codes, padded with 0; targets (B,) or (B, C)."""
+
+    inputs: npt.NDArray[np.int64]
+    targets: npt.NDArray[Any]
+    first: bool = True
+
+
+def filled(codes: Sequence[Codes]) -> list[Codes]:
+    """The same, a text without words being one unknown word."""
+    return [text if len(text) else np.array([UNKNOWN], np.int32) for text in codes]
+
+
+def padded(codes: Sequence[Codes]) -> npt.NDArray[np.int64]:
+    """(1 + T, B): lengths and below them codes, padded with 0."""
+    lengths = [len(text) for text in codes]
+    rows = np.zeros((1 + max(lengths), len(codes)), np.int64)
+    rows[0] = lengths
+    for column, text in enumerate(codes):
+        rows[1 : 1 + len(text), column] = text
+    return rows
+
+
+def split(texts: Sequence[str], classes: npt.NDArray[Any], seed: int) -> tuple[npt.NDArray[np.int64], ...]:
+    """(rows that train, rows that measure): a tenth of every class, 5,000 at most in all, one at least of each.
+
+    Texts that are the same stay together, so that what measures was not trained on.
+    """
+    rng = np.random.default_rng(seed)
+    keys: list[Any] = list(map(bytes, classes)) if classes.ndim > 1 else classes.tolist()
+    first: dict[str, int] = {}
+    groups: dict[Any, dict[int, list[int]]] = {}
+    for i, text in enumerate(texts):
+        root = first.setdefault(text, i)
+        groups.setdefault(keys[root], {}).setdefault(root, []).append(i)
+    share = min(HELD_OUT, MOST_HELD_OUT / max(1, len(texts)))
+    held: list[int] = []
+    for same in groups.values():
+        roots = list(same)
+        if len(roots) > 1:
+            some = rng.permutation(len(roots))[: max(1, round(share * len(roots)))]
+            held += [i for k in some for i in same[roots[k]]]
+    measuring = rng.permutation(np.array(held, np.int64))
+    return np.setdiff1d(np.arange(len(texts)), measuring), measuring
+
+
+class TextBatches:
+    """Endless batches: texts of like lengths side by side, in an order drawn anew for each epoch.
+
+    A batch depends on seed and step alone: training can resume anywhere.
+    """
+
+    def __init__(self, data: Coded, batch_size: int, seed: int) -> None:
+        self.data, self.seed = data, seed
+        self.lengths = np.array([min(len(codes), LONGEST) for codes in data.codes])
+        self.borders = _borders(np.sort(self.lengths), batch_size)
+        self.steps_per_epoch = len(self.borders) + 1
+
+    def iterate(self, start: int = 0) -> Iterator[Texts]:
+        """Batches from global step `start` on."""
+        epoch, step = divmod(start, self.steps_per_epoch)
+        while True:
+            rng = np.random.default_rng((self.seed % 2**64, epoch))
+            order = np.argsort(self.lengths * rng.uniform(0.95, 1.05, len(self.lengths)), kind="stable")
+            groups = np.split(order, self.borders)
+            places = rng.permutation(self.steps_per_epoch)
+            begins = rng.random(len(order))
+            for place in places[step:]:
+                yield self._batch(groups[place], begins)
+            epoch, step = epoch + 1, 0
+
+    def _batch(self, rows: npt.NDArray[np.int64], begins: npt.NDArray[np.float64]) -> Texts:
+        stretches = []
+        for i in rows:
+            codes = self.data.codes[i]
+            begin = int(begins[i] * (len(codes) - self.lengths[i] + 1))
+            stretches.append(codes[begin : begin + self.lengths[i]])
+        return Texts(padded(stretches), self.data.classes[rows])
+
+
+def _borders(lengths: npt.NDArray[np.int64], batch_size: int) -> list[int]:
+    """Where batches of texts, sorted by length, end: at batch_size texts or AT_ONCE words."""
+    borders, begun = [], 0
+    for i, length in enumerate(lengths):
+        if i > begun and (i - begun == batch_size or (i - begun + 1) * length > AT_ONCE):
+            borders.append(i)
+            begun = i
+    return borders

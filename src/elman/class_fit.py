@@ -1,0 +1,284 @@
+"""The part of the classification job that needs PyTorch: what is trained on codes, and how that is measured.
+
+Two runs of one shape: the language of texts, without labels, and their classes. Knows codes and a model; the texts they
+came from and the file they go to are `classify`'s.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from elman import __version__
+from elman.checkpoint import ModelFile, load
+from elman.class_config import ClassConfig
+from elman.class_data import Coded, Codes, TextBatches, padded
+from elman.class_measures import fit_scales
+from elman.class_model import ClassModel, LanguageModel
+from elman.data import Batches
+from elman.progress import Report
+from elman.schedule import Settings
+from elman.training import Job, LogKind, Result, Resume, train_seeded
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+_AT_ONCE = 64  # texts measured at a time
+_STREAMS, _CHUNK = 64, 64  # of the language model: texts read side by side, words between two updates
+_MEASURED = 200_000  # words, that tell how well the language is known
+_BETWEEN = np.zeros(1, np.int32)  # between two texts
+
+
+@dataclass(frozen=True)
+class ClassRun:
+    """One run that learns classes.
+
+    initial: tensors to begin with, by the model's names. weights (C,): of the classes in the loss. beside (n, C):
+    logits of another classifier on the held part, to be added to. tensors: what else the model file holds. `keep` is
+    given every model worth saving, and the last of them is the result.
+    """
+
+    training: Coded
+    held: Coded
+    config: ClassConfig
+    batch_size: int
+    smoothing: float
+    weights: npt.NDArray[np.float64] | None
+    beside: npt.NDArray[Any] | None
+    settings: Settings
+    seed: int
+    initial: Tensors
+    tensors: Tensors
+    codec: dict[str, Any]
+    about: dict[str, Any]
+    keep: Callable[[ModelFile], None]
+
+    def train(self, report: Report, resume: Resume | None, log: LogKind, log_path: Path) -> Result:
+        """Trains to the end of the budget. Raises what `training.train` raises."""
+        measure = ClassMeasure(self.held, self.config.several)
+
+        def keep(result: Result) -> None:
+            self._keep(result, measure)
+
+        return train_seeded(
+            lambda: self._job(measure), self.seed, self.settings, report, resume, log, log_path, keep
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What a run must share with another to continue it."""
+        about: dict[str, Any] = {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "label smoothing": self.smoothing,
+        }
+        about |= {"class weights": None if self.weights is None else self.weights.tolist()}
+        about |= {"checksum of the texts": self.training.checksum(), "begins with": _checksum(self.initial)}
+        return about | self.settings.as_dict() | asdict(self.config)
+
+    def _job(self, measure: "ClassMeasure") -> Job:
+        model = ClassModel(self.config)
+        _begin_with(model, self.initial)
+        batches = TextBatches(self.training, self.batch_size, self.seed)
+        return Job(
+            model, loss_of(self.config, self.smoothing, self.weights), batches, measure, len(self.held)
+        )
+
+    def _keep(self, result: Result, measure: "ClassMeasure") -> None:
+        logits, rows = measure.found()
+        parts = [logits] if self.beside is None else [logits, self.beside[rows]]
+        scales = fit_scales(parts, self.held.classes[rows], self.config.several)
+        tensors = dict(result.weights) | dict(self.tensors) | {"scales": scales.astype(np.float32)}
+        training = figures(result, self.settings) | self.about
+        training["validation_texts"] = training.pop("validation_items")
+        self.keep(ModelFile("labels", tensors, asdict(self.config), self.codec, training, __version__))
+
+
+def loss_of(
+    config: ClassConfig, smoothing: float, weights: npt.NDArray[np.float64] | None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The mean -log p of the targets, with label smoothing (Szegedy et al. 2016) and weights of classes (C,)."""
+    scale = None if weights is None else torch.from_numpy(weights).float()
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        own = None if scale is None else scale.to(logits.device)
+        if config.several:
+            wanted = targets.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=own)
+        return F.cross_entropy(logits, targets, own, label_smoothing=smoothing)
+
+    return loss
+
+
+class ClassMeasure:
+    """The -log p of the texts that measure, as `validation.Measure` has it. Remembers the logits of the last time."""
+
+    def __init__(self, held: Coded, several: bool) -> None:
+        self.held, self.several = held, several
+        self._logits: list[npt.NDArray[np.float32]] = []
+        self._rows = np.zeros(0, np.int64)
+
+    def __call__(self, model: nn.Module, items: int | None) -> Iterator[tuple[float, int]]:
+        count = len(self.held) if items is None else min(items, len(self.held))
+        self._rows = np.argsort([len(codes) for codes in self.held.codes[:count]], kind="stable")
+        self._logits = []
+        device = next(model.parameters()).device
+        for at in range(0, count, _AT_ONCE):
+            some = self.held.pick(self._rows[at : at + _AT_ONCE])
+            logits, _ = model(torch.from_numpy(padded(some.codes)).to(device))
+            self._logits.append(logits.cpu().numpy())
+            targets = torch.from_numpy(some.classes).to(device)
+            yield float(nats(logits, targets, self.several).sum()), len(some)
+
+    def found(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """(logits (n, C), of which texts (n,)) of the last time."""
+        logits = np.concatenate(self._logits)
+        return logits, self._rows[: len(logits)]
+
+
+def nats(logits: Tensor, targets: Tensor, several: bool) -> Tensor:
+    """The -log p of each text (B,); of several labels, the mean over classes."""
+    if several:
+        return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none").mean(1)
+    return F.cross_entropy(logits, targets, reduction="none")
+
+
+class Chunk(NamedTuple):
+    """One step of the language model: both (D, T, B), the second way backwards; targets follow inputs."""
+
+    inputs: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+    first: bool
+
+
+class LanguageBatches:
+    """Streams over all texts, one after the other, and over the same in reverse where both ways are read."""
+
+    def __init__(self, codes: Codes, ways: int, seed: int) -> None:
+        streams = max(1, min(_STREAMS, len(codes) // (4 * _CHUNK)))
+        self.ways = [Batches(line, streams, _CHUNK, seed) for line in (codes, codes[::-1])[:ways]]
+        self.steps_per_epoch = self.ways[0].steps_per_epoch
+
+    def iterate(self, start: int = 0) -> Iterator[Chunk]:
+        """Batches from global step `start` on."""
+        for batches in zip(*(way.iterate(start) for way in self.ways), strict=True):
+            inputs, targets = (
+                np.stack(rows) for rows in zip(*((b.inputs, b.targets) for b in batches), strict=True)
+            )
+            yield Chunk(inputs, targets, batches[0].first)
+
+
+@dataclass(frozen=True)
+class LanguageRun:
+    """One run that learns the language of texts, for a classifier of `config` to begin with.
+
+    initial: tensors to begin with, by the classifier's names. `keep` is given its tensors whenever they are better.
+    """
+
+    texts: Sequence[Codes]
+    config: ClassConfig
+    settings: Settings
+    seed: int
+    initial: Tensors
+    keep: Callable[[ModelFile], None]
+
+    def train(self, report: Report, resume: Resume | None, log: LogKind, log_path: Path) -> Result:
+        """Trains to the end of the budget. Raises what `training.train` raises."""
+        return train_seeded(self._job, self.seed, self.settings, report, resume, log, log_path, self._keep)
+
+    def describe(self) -> dict[str, Any]:
+        """What a run must share with another to continue it."""
+        checksum = 0
+        for text in self.texts:
+            checksum = zlib.crc32(text.tobytes(), checksum)
+        about: dict[str, Any] = {"seed": self.seed, "checksum of the texts": f"{checksum:08x}"}
+        about |= {"begins with": _checksum(self.initial)}
+        return about | self.settings.as_dict() | asdict(self.config)
+
+    def finished(self, path: Path) -> dict[str, npt.NDArray[Any]] | None:
+        """The tensors that this very run left at `path` when it was over; None where there are none."""
+        if not path.exists():
+            return None
+        file = load(path)
+        same = file.training.get("run") == self.describe() and file.training["stopped"] == "finished"
+        return file.tensors if same else None
+
+    def _job(self) -> Job:
+        order = np.random.default_rng(self.seed).permutation(len(self.texts))
+        line = np.concatenate([part for i in order for part in (self.texts[i], _BETWEEN)])
+        held = min(_MEASURED, len(line) // 20)
+        training, measuring = line[:-held], line[-held:]
+        counts = torch.from_numpy(np.bincount(training, minlength=self.config.vocabulary)).float()
+        model = LanguageModel(self.config, counts)
+        _begin_with(model, self.initial)
+        ways = len(model.directions)
+        measure = LanguageMeasure(measuring, ways)
+        return Job(model, model.loss, LanguageBatches(training, ways, self.seed), measure, measure.items)
+
+    def _keep(self, result: Result) -> None:
+        model = LanguageModel(self.config, torch.ones(self.config.vocabulary))
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in result.weights.items()})
+        tensors = {name: value.numpy() for name, value in model.for_classifier().items()}
+        about = figures(result, self.settings) | {"run": self.describe()}
+        self.keep(ModelFile("language", tensors, asdict(self.config), {}, about, __version__))
+
+
+class LanguageMeasure:
+    """The exact -log p of words that were not trained on, both ways, as `validation.Measure` has it."""
+
+    def __init__(self, codes: Codes, ways: int) -> None:
+        streams = max(1, min(16, (len(codes) - 1) // _CHUNK))
+        length = (len(codes) - 1) // streams
+        columns = [codes[i * length : (i + 1) * length + 1] for i in range(streams)]
+        both = np.stack(columns, axis=1).astype(np.int64)  # (length + 1, streams)
+        self.rows = torch.from_numpy(np.stack((both, both[::-1])[:ways]))
+        self.items = ways * length * streams
+
+    def __call__(self, model: nn.Module, items: int | None) -> Iterator[tuple[float, int]]:
+        assert isinstance(model, LanguageModel)
+        rows, state = self.rows.to(model.bias.device), None
+        ways, length, streams = rows.shape
+        steps = length - 1 if items is None else min(length - 1, math.ceil(items / (ways * streams)))
+        for at in range(0, steps, _CHUNK):
+            end = min(at + _CHUNK, steps)
+            outputs, state = model(rows[:, at:end], state)
+            found = model.nats(outputs, rows[:, at + 1 : end + 1])
+            yield float(found.sum()), found.numel()
+
+
+def figures(result: Result, settings: Settings) -> dict[str, Any]:
+    """The model file's training section. Losses are in nats."""
+    return {
+        "minutes": settings.minutes,
+        "epochs": settings.epochs,
+        "stopped": result.stopped,
+        "seconds": round(result.seconds, 1),
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "training_loss": result.loss if math.isfinite(result.loss) else None,
+        "validation_loss": result.validation,
+        "validation_items": result.validation_items,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "curve": [[s, l if math.isfinite(l) else None, v] for s, l, v in result.history],
+    }
+
+
+@torch.no_grad()
+def _begin_with(model: nn.Module, initial: Tensors) -> None:
+    parameters = dict(model.named_parameters())
+    for name, value in initial.items():
+        parameters[name].copy_(torch.from_numpy(value))
+
+
+def _checksum(tensors: Tensors) -> str:
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(np.ascontiguousarray(tensors[name]).tobytes(), found)
+    return f"{found:08x}"
