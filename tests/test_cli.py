@@ -13,7 +13,7 @@ import pytest
 
 import elman
 import twin
-from elman import cli, demo
+from elman import cli, cli_text, demo
 from elman.baseline import Baseline
 from elman.checkpoint import load, save
 from elman.codec import Characters
@@ -221,7 +221,7 @@ def test_generate_options(capsys, model, monkeypatch):
         == whole[: whole.find(whole[50:55])] + "\n"
     )
     assert written(capsys, model, "the ", "--greedy") == written(capsys, model, "the ", "--top-k", 1)
-    monkeypatch.setattr(cli, "TextFile", lambda _: TextFile.from_string("the "))
+    monkeypatch.setattr(cli_text, "TextFile", lambda _: TextFile.from_string("the "))
     assert written(capsys, model, "-", "--seed", 1) == whole
 
 

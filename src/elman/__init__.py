@@ -27,6 +27,7 @@ _HOME = {
     "ModelConfig": "model",
     "TextGenerator": "text",
     "Forecaster": "series",
+    "TextClassifier": "classify",
     "load": "jobs",
 }
 

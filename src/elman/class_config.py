@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from elman.data import ElmanError
 from elman.sizes import check_sizes
 
-POOLINGS = ("max", "mean", "last", "attention")
+POOLINGS = ("attention", "mean", "max", "last")
 _SHARES = ("dropout", "embedding_dropout", "word_dropout")
 
 
@@ -13,8 +13,8 @@ _SHARES = ("dropout", "embedding_dropout", "word_dropout")
 class ClassConfig:
     """Sizes and dropouts of a classifier's network. several: a text may have any number of labels.
 
-    pooling: what the head sees of all steps: the largest or the mean of each hidden unit, the last state of each
-    direction, or a weighted mean whose weights are learned. dropout: of what is pooled; embedding_dropout: of the
+    pooling: what the head sees of all steps: a weighted mean whose weights are learned, the mean or the largest of each
+    hidden unit, or the last state of each direction. dropout: of what is pooled; embedding_dropout: of the
     numbers of an embedding, one mask for all steps of a text; word_dropout: share of the vocabulary that a step does
     without (both: Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks",
     2016).
@@ -30,10 +30,10 @@ class ClassConfig:
     num_layers: int = 1
     embedding_size: int = 128
     bidirectional: bool = True
-    pooling: str = "max"
+    pooling: str = "attention"
     dropout: float = 0.5
     embedding_dropout: float = 0.3
-    word_dropout: float = 0.1
+    word_dropout: float = 0.2
 
     def __post_init__(self) -> None:
         check_sizes(

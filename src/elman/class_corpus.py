@@ -54,6 +54,10 @@ class Corpus:
         targets = class_numbers(data.labels, classes, data.several)
         weights = class_weights(class_weight, targets, classes, data.several)
         rows, held = split(texts, targets, seed)
+        if not len(held):
+            raise ElmanError(
+                "every class has only one text, however often: none can be held back to measure. Give different texts."
+            )
         words = Words.fit([*(texts[i] for i in rows), *more], size, kind)
         coded = Coded(tuple(filled(words.encode_all(texts))), targets)
         training, measuring = coded.pick(rows), coded.pick(held)

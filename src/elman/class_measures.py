@@ -37,7 +37,9 @@ def probabilities(logits: NDArray[np.floating[Any]], several: bool, temperature:
 def fit_temperature(logits: NDArray[np.floating[Any]], truth: Truth, several: bool) -> float:
     """The temperature, from 0.05 to 20, that gives the least log loss; 1 for no texts.
 
-    It changes how sure a model is, and no prediction. Needs SciPy, and raises ElmanError where it is missing.
+    It changes how sure a model is, and no prediction. One more text of each class with even odds is counted in, so that
+    few texts without a mistake make nobody certain (after Platt, "Probabilistic outputs for support vector machines",
+    1999). Needs SciPy, and raises ElmanError where it is missing.
     Source: Guo et al., "On calibration of modern neural networks", 2017.
     """
     try:
@@ -49,7 +51,7 @@ def fit_temperature(logits: NDArray[np.floating[Any]], truth: Truth, several: bo
         return 1.0
     # The loss is convex in 1/T, so it has one minimum in log T.
     found = minimize(
-        lambda log: _nats(z / np.exp(log), truth, several),
+        lambda log: _cautious(z / np.exp(log), truth, several),
         bounds=(np.log(COLDEST), np.log(HOTTEST)),
         method="bounded",
         options={"xatol": 1e-5},
@@ -152,6 +154,17 @@ def _calibration_error(probabilities: Floats, truth: Truth, several: bool) -> fl
     return sum(count * abs(confidence - right) for confidence, right, count in bins) / total
 
 
+def _cautious(logits: Floats, truth: Truth, several: bool) -> float:
+    """The log loss over the texts and, for each class, one more whose class is anybody's guess."""
+    n, classes = len(logits), logits.shape[1]
+    if several:
+        even = float((np.logaddexp(0, logits) - logits / 2).mean())
+    else:
+        shifted = logits - logits.max(1, keepdims=True)
+        even = float((np.log(np.exp(shifted).sum(1)) - shifted.mean(1)).mean())
+    return float((n * _nats(logits, truth, several) + classes * even) / (n + classes))
+
+
 def _nats(logits: Floats, truth: Truth, several: bool) -> float:
     """The log loss, exact for logits of any size."""
     if several:
@@ -171,7 +184,7 @@ def fit_scales(parts: Sequence[NDArray[np.floating[Any]]], truth: Truth, several
         return np.array([first] + [0.0] * (len(parts) - 1))
     stacked = np.stack([np.asarray(part, np.float64) for part in parts])
     found = import_module("scipy.optimize").minimize(
-        lambda scales: _nats(np.tensordot(scales, stacked, 1), truth, several),
+        lambda scales: _cautious(np.tensordot(scales, stacked, 1), truth, several),
         [first] + [0.0] * (len(parts) - 1),
         bounds=[(1 / HOTTEST, 1 / COLDEST)] + [(0.0, 1 / COLDEST)] * (len(parts) - 1),
     )

@@ -109,7 +109,9 @@ class LanguageModel(nn.Module):
         shares = (counts + 0.1).double() / (counts + 0.1).double().sum()
         self.bias = nn.Parameter(torch.zeros(config.vocabulary))  # beyond the log of the word's frequency
         self.register_buffer("shares", shares.float(), persistent=False)
-        drawn = -torch.expm1(NEGATIVES * torch.log1p(-shares))  # the chance to be among those compared
+        drawn = torch.ones_like(shares)  # the chance to be among those that are compared
+        if config.vocabulary > NEGATIVES:
+            drawn = -torch.expm1(NEGATIVES * torch.log1p(-shares))
         self.register_buffer("offset", (shares.log() - drawn.log()).float(), persistent=False)
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -130,7 +132,7 @@ class LanguageModel(nn.Module):
         """An estimate of the mean -log p of targets (D, T, B): each is compared with words drawn by their frequency,
         the same for all (sampled softmax; Jean et al., "On using very large target vocabulary", 2015)."""
         q, wanted = outputs.flatten(0, -2), targets.flatten()
-        drawn = torch.multinomial(self.shares, min(NEGATIVES, len(self.shares) - 1))
+        drawn = torch.multinomial(self.shares, min(NEGATIVES, len(self.shares)))
         place = torch.full_like(self.shares, -1, dtype=torch.long)
         place[drawn] = torch.arange(len(drawn), device=drawn.device)
         bias = self.bias + self.offset

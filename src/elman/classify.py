@@ -37,7 +37,9 @@ from elman.vectors import read_vectors
 from elman.words import Words
 
 EPOCHS = 40.0  # at most, when no budget is given
-LANGUAGE_SHARE = 2 / 3  # of the budget, where there are unlabelled texts
+FINE_TUNING = 3.0  # epochs at most that learn labels, where the language is known: it begins to memorise
+LANGUAGE_SHARE = 0.6  # of the minutes, where the language is learned first
+MUCH = 500_000  # words from which on that pays, without unlabelled texts too
 LANGUAGE_RATE = 3e-3
 SMALL, LARGE = (
     128,
@@ -51,10 +53,12 @@ class TextClassifier:
     protocol.
 
     cell "lstm", "gru" or "rnn"; hidden_size units in each of num_layers layers, that read both ways where
-    bidirectional; embedding_size numbers for a word; pooling "max", "mean", "last" or "attention" over the steps of a
+    bidirectional; embedding_size numbers for a word; pooling "attention", "mean", "max" or "last" over the steps of a
     text. Sizes that are None are chosen: 128, or 256 where there are unlabelled texts. dropout, embedding_dropout, word_dropout: as
     `ClassConfig` has them. label_smoothing: share of the target spread over all classes. class_weight: None, "balanced"
-    or a dictionary, as in scikit-learn. vectors: pretrained word vectors, as `read_vectors` takes them. words: "words"
+    or a dictionary, as in scikit-learn. vectors: pretrained word vectors, as `read_vectors` takes them. pretrain:
+    whether the language of the texts is learned before their labels; None for where there are unlabelled texts, or half
+    a million words. words: "words"
     or "bpe", None for what suits the texts; vocabulary_size: of them at most. ngrams: add the regression on words and
     pairs of words to the network's logits. averaging: decay of the moving average of weights, 0 for none. seed:
     training repeats exactly for the same.
@@ -70,13 +74,14 @@ class TextClassifier:
         num_layers: int = 1,
         embedding_size: int | None = None,
         bidirectional: bool = True,
-        pooling: str = "max",
+        pooling: str = "attention",
         dropout: float = 0.5,
         embedding_dropout: float = 0.3,
-        word_dropout: float = 0.1,
+        word_dropout: float = 0.2,
         label_smoothing: float = 0.0,
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         vectors: str | os.PathLike[str] | None = None,
+        pretrain: bool | None = None,
         words: Literal["words", "bpe"] | None = None,
         vocabulary_size: int = 30_000,
         ngrams: bool = False,
@@ -89,7 +94,12 @@ class TextClassifier:
         self.embedding_size, self.bidirectional, self.pooling = embedding_size, bidirectional, pooling
         self.dropout, self.embedding_dropout, self.word_dropout = dropout, embedding_dropout, word_dropout
         self.label_smoothing, self.class_weight, self.vectors = label_smoothing, class_weight, vectors
-        self.words, self.vocabulary_size, self.ngrams = words, vocabulary_size, ngrams
+        self.words, self.vocabulary_size, self.ngrams, self.pretrain = (
+            words,
+            vocabulary_size,
+            ngrams,
+            pretrain,
+        )
         self.learning_rate, self.batch_size, self.averaging, self.seed = (
             learning_rate,
             batch_size,
@@ -118,17 +128,18 @@ class TextClassifier:
     ) -> Self:
         """Learn from texts X and labels y; or, without y, from a table or folder X, as `read_labelled` reads it.
 
-        For so many minutes or epochs; 3 minutes if no budget is given, or 40 epochs where these are over sooner. With
-        `unlabelled`, what `read_texts` takes, the first two thirds of the minutes, or as many epochs again, learn the
-        language of all texts. A tenth of the texts chooses the best weights and calibrates them. With `output` the best
-        model is saved there whenever it improves and a killed run can be continued with resume=True. Ctrl-C stops early
-        and keeps the best model.
+        For so many minutes or epochs; 3 minutes if no budget is given, or 40 epochs where these are over sooner. Where
+        the language is learned first, of `unlabelled` texts too (what `read_texts` takes), that has 60 % of the
+        minutes, or as many epochs again. A tenth of the texts chooses the best weights and calibrates them. With
+        `output` the best model is saved there whenever it improves and a killed run can be continued with resume=True.
+        Ctrl-C stops early and keeps the best model.
 
         Raises ElmanError for texts, labels or parameters that cannot be used, an output that cannot be written, a run
         that cannot be resumed, PyTorch missing, or a loss that becomes NaN (the best model is kept); OSError for files.
         """
         self._config(2, 2, False, unlabelled is not None)
-        most = check_budget(minutes, epochs, output, resume)
+        brief = minutes is None and epochs is None
+        minutes = check_budget(minutes, epochs, output, resume)
         if output is not None:
             checkpoint.check_writable(output)
         report = Report(progress, unit="texts")
@@ -147,9 +158,9 @@ class TextClassifier:
         if initial:
             config = replace(config, embedding_size=initial["embedding.weight"].shape[1])
         report.line(_introduction(corpus, config))
-        if epochs is None and minutes is None:
-            epochs = EPOCHS
-        self._train(corpus, config, initial, most, epochs, report, output, resume, log)
+        self._train(
+            corpus, config, initial, minutes, EPOCHS if brief else epochs, report, output, resume, log
+        )
         return self
 
     def _config(self, vocabulary: int, classes: int, several: bool, much: bool) -> ClassConfig:
@@ -188,11 +199,12 @@ class TextClassifier:
                 self.save(output)
 
         language = None if output is None else Path(output).with_name(Path(output).name + ".language")
-        if corpus.unlabelled:
+        if self._pretrains(corpus):
             initial, go_on = self._language(
                 corpus, config, initial, minutes, epochs, report, language, go_on, log
             )
-            minutes = None if minutes is None else minutes * (1 - LANGUAGE_SHARE)
+            if minutes is not None:
+                minutes, epochs = minutes * (1 - LANGUAGE_SHARE), FINE_TUNING
         settings = Settings(self.learning_rate, minutes, epochs, averaging=self.averaging)
         beside = corpus.baselines.logits(corpus.held.codes)[TF_IDF] if self.ngrams else None
         run = ClassRun(
@@ -204,6 +216,11 @@ class TextClassifier:
         carry_out(run, report, output, go_on, log, " nats per text")
         if language is not None and self.info["training"]["stopped"] == "finished":
             language.unlink(missing_ok=True)
+
+    def _pretrains(self, corpus: Corpus) -> bool:
+        if self.pretrain is not None:
+            return self.pretrain
+        return bool(corpus.unlabelled) or sum(map(len, corpus.training.codes)) >= MUCH
 
     def _language(
         self,
@@ -302,15 +319,14 @@ class TextClassifier:
         text = clean(text)
         words = self._words
         pieces = tuple((start, end) for _, start, end in words.pieces(text))
-        codes = filled(words.encode_all([text]))[0]
-        ends = np.array([i + 1 for i, (start, end) in enumerate(pieces) if end > start] or [len(codes)])
-        ends[-1] = len(codes)
-        count = min(len(ends), max(_POINTS, 2 * _WORDS // len(codes)))
-        ends = ends[np.unique(np.linspace(0, len(ends) - 1, count).round().astype(int))]
-        nothing = filled([codes[:0]])
-        found = probabilities(self._logits([*nothing, *(codes[:end] for end in ends)]), self._several)
-        read = np.concatenate(([0], ends)) if pieces else ends
-        return Trajectory(text, self._classes, pieces, read, found[len(found) - len(read) :], self._several)
+        codes = words.encode_all([text])[0]
+        ends = np.array([0, *(i + 1 for i, (start, end) in enumerate(pieces) if end > start)])
+        ends[-1] = len(codes)  # what a last piece leaves behind counts for it
+        count = max(_POINTS, 2 * _WORDS // max(1, len(codes)))
+        if len(ends) > count:
+            ends = ends[np.linspace(0, len(ends) - 1, count).round().astype(int)]
+        found = probabilities(self._logits(filled([codes[:end] for end in ends])), self._several)
+        return Trajectory(text, self._classes, pieces, ends, found, self._several)
 
     def evaluate(
         self, X: Any, y: Any = None, *, text: str = "text", label: str = "label", separator: str | None = None

@@ -1,30 +1,24 @@
-"""The command `elman`: flags → calls. Progress goes to stderr, results to stdout.
+"""The command `elman`: its commands, what dispatches by job, and how it ends. The rest is in one file per job.
 
-Bad input ends with one line, `error: …`, and exit code 2; Ctrl-C with 130. PyTorch is imported by training
-alone, and only after the first line is on the screen.
+Progress goes to stderr, results to stdout. Bad input ends with one line, `error: …`, and exit code 2; Ctrl-C with 130.
+PyTorch is imported by training alone, and only after the first line is on the screen.
 """
 
 import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from elman import __version__, console
-from elman.data import ElmanError, TextFile
-
-if TYPE_CHECKING:
-    from elman.backtest import Backtest
-    from elman.text import TextGenerator
+from elman import __version__, cli_labels, cli_series, cli_text, console
+from elman import cli_options as common
+from elman.data import ElmanError
 
 app = typer.Typer(add_completion=False, help="Recurrent networks, fast on any CPU.")
 train = typer.Typer(help="Train a model on your own data.")
 demo = typer.Typer(help="See what elman does, on data that comes with it.")
-
-app.add_typer(train, name="train")
-app.add_typer(demo, name="demo")
 
 
 def _show_version(asked: bool) -> None:
@@ -42,263 +36,72 @@ def _common(
     pass
 
 
-Minutes = Annotated[float | None, typer.Option(help="Train this long. Default: 3, without --epochs.")]
-TableArgument = Annotated[
-    str, typer.Argument(metavar="FILE", help="CSV or Parquet, long format; - for standard input.")
-]
-Plot = Annotated[
-    Path | None, typer.Option(help="Also draw a picture: a .png, or an .html page.", show_default=False)
-]
-Drawn = Annotated[
-    list[str] | None, typer.Option("--series", help="Draw this series. May be repeated. Default: all.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.", show_default=False)]
-
-
-@train.command("text")
-def train_text(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Text in UTF-8; - for standard input.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model file. Default: FILE, ending in .elman.")
-    ] = None,
-    minutes: Minutes = None,
-    epochs: Annotated[float | None, typer.Option(help="Train for so many passes over the text.")] = None,
-    cell: Annotated[str, typer.Option(help="lstm, gru or rnn.")] = "lstm",
-    hidden_size: Annotated[
-        int | None, typer.Option(help="Units in a layer. Default: by text and budget.")
-    ] = None,
-    layers: Annotated[int | None, typer.Option(help="Number of layers.")] = None,
-    embedding_size: Annotated[int | None, typer.Option(help="Numbers that stand for one character.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Share of units silenced while training.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Largest step size of the optimiser.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Streams read side by side.")] = None,
-    chunk_length: Annotated[int | None, typer.Option(help="Characters between two updates.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed trains the same way.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
-    log: Annotated[Literal["csv", "tensorboard"] | None, typer.Option(help="Also log the losses.")] = None,
-    json: Json = False,
-) -> None:
-    """Train a character-level language model on a text file.
-
-    Learns the first 90 % of the text; the last 10 % measures how well. Keeps the best model, even on Ctrl-C.
-
-    Example: elman train text book.txt -o book.elman --minutes 3
-    """
-    from elman.text import TextGenerator
-
-    if output is None and file == "-":
-        raise ElmanError("a text from standard input has no name: say with -o where the model goes.")
-    output = output or Path(file).with_suffix(".elman")
-    generator = TextGenerator(
-        cell, hidden_size, layers, embedding_size, dropout, learning_rate, batch_size, chunk_length, seed
-    )
-    budget = _budget(minutes, epochs)
-    _train(generator, _opened(file, output), output, json, **budget, resume=resume, log=log)
-
-
-@train.command("series")
-def train_series(
-    file: TableArgument,
-    horizon: Annotated[int, typer.Option(help="Steps to forecast.", show_default=False)],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model file. Default: FILE, ending in .elman.")
-    ] = None,
-    minutes: Minutes = None,
-    epochs: Annotated[float | None, typer.Option(help="Train for so many passes over all windows.")] = None,
-    levels: Annotated[
-        list[float] | None, typer.Option(help="Interval in percent. May be repeated. Default: 80 and 95.")
-    ] = None,
-    id: Annotated[str, typer.Option(help="Column that names the series.")] = "unique_id",
-    time: Annotated[str, typer.Option(help="Column of time stamps.")] = "ds",
-    target: Annotated[list[str] | None, typer.Option(help="Column of values. May be repeated. [y]")] = None,
-    past: Annotated[
-        list[str] | None, typer.Option(help="Covariate known up to now. May be repeated.")
-    ] = None,
-    future: Annotated[
-        list[str] | None, typer.Option(help="Covariate known of the time ahead. May be repeated.")
-    ] = None,
-    static: Annotated[
-        list[str] | None, typer.Option(help="Covariate of a series as a whole. May be repeated.")
-    ] = None,
-    calendar: Annotated[
-        bool | None, typer.Option(help="Tell hour, weekday and time of year. Default: by length.")
-    ] = None,
-    frequency: Annotated[str | None, typer.Option(help="Time step: h, D, MS, ... Default: found.")] = None,
-    loss: Annotated[
-        str, typer.Option(help="quantile, mse, mae, student_t or negative_binomial.")
-    ] = "quantile",
-    ensemble: Annotated[int, typer.Option(help="Networks to train side by side and to average.")] = 1,
-    cell: Annotated[str, typer.Option(help="gru, lstm or rnn.")] = "gru",
-    hidden_size: Annotated[int, typer.Option(help="Units in a layer.")] = 192,
-    input_length: Annotated[
-        int | None, typer.Option(help="Values read. Default: by season and length.")
-    ] = None,
-    val_size: Annotated[
-        int | None, typer.Option(help="Values of each series to hold back. Default: the horizon.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed trains the same way.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
-    log: Annotated[Literal["csv", "tensorboard"] | None, typer.Option(help="Also log the losses.")] = None,
-    json: Json = False,
-) -> None:
-    """Train a forecaster on a table of series: columns unique_id, ds, y.
-
-    Learns from all series at once; the last horizon of each is held back to choose the best weights. Keeps the best
-    model, even on Ctrl-C.
-
-    Example: elman train series sales.csv --horizon 28 -o sales.elman --minutes 5
-    """
-    from elman.series import LEVELS, Forecaster
-
-    if output is None and file == "-":
-        raise ElmanError("a table from standard input has no name: say with -o where the model goes.")
-    output = output or Path(file).with_suffix(".elman")
-    if console.same_file(file, output):
-        raise ElmanError(f"{output} is the table itself: it would be overwritten. Give another name with -o.")
-    model = Forecaster(
-        horizon, levels or LEVELS, id=id, time=time, target=target or "y", frequency=frequency, past=past or (),
-        future=future or (), static=static or (), calendar=calendar, loss=loss, ensemble=ensemble, cell=cell,
-        hidden_size=hidden_size, input_length=input_length, seed=seed,
-    )  # fmt: skip
-    _budget(minutes, epochs)
-    model.fit(file, minutes=minutes, epochs=epochs, val_size=val_size, output=output, resume=resume, log=log)
-    if json:
-        console.as_json(model.info)
-    else:
-        console.news(f"\nelman evaluate {output} {file}\nelman forecast {output} {file} > forecast.csv")
-    if model.info["training"]["stopped"] == "interrupted":
-        raise typer.Exit(130)
-
-
-@app.command()
-def forecast(
-    model: ModelArgument,
-    file: TableArgument,
-    horizon: Annotated[int | None, typer.Option(help="Steps. Default: those of training.")] = None,
-    levels: Annotated[
-        list[float] | None, typer.Option(help="Interval in percent, of those trained. Default: all.")
-    ] = None,
-    futr: Annotated[
-        Path | None, typer.Option(help="Table of the known-future covariates.", show_default=False)
-    ] = None,
-    plot: Plot = None,
-    series: Drawn = None,
-) -> None:
-    """Forecast what follows each series, with intervals, as CSV. Needs no PyTorch.
-
-    Example: elman forecast sales.elman sales.csv --plot forecast.png > forecast.csv
-    """
-    from elman.frames import open_table
-    from elman.jobs import load_series
-    from elman.series_plot import check_picture
-
-    if plot is not None:
-        check_picture(plot)
-    forecaster = load_series(model)
-    table = open_table(file, forecaster.columns.id, forecaster.columns.time)
-    found = forecaster.predict(table, horizon, futr, levels)
-    for note in forecaster.notes:
-        console.news(note)
-    if plot is not None:
-        forecaster.plot(plot, table, horizon, futr, levels, series)
-    found.to_csv(sys.stdout, index=False)
-
-
-@app.command()
-def generate(
-    model: ModelArgument,
-    prompt: Annotated[
-        str, typer.Argument(metavar="[PROMPT]", help="The text to continue; - for standard input.")
-    ] = "",
-    length: Annotated[int, typer.Option("--length", "-n", help="Characters to write.")] = 500,
-    temperature: Annotated[
-        float, typer.Option("--temperature", "-t", help="Below 1 safer, above 1 bolder.")
-    ] = 0.8,
-    top_k: Annotated[int | None, typer.Option(help="Choose among the K likeliest characters.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Choose among the likeliest that reach P together.")
-    ] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest character.")] = False,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text. May be repeated.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed writes the same text.")] = None,
-    on_unknown: Annotated[
-        Literal["error", "replace"],
-        typer.Option(help="For characters of the prompt that the model never saw."),
-    ] = "error",
-    no_prompt: Annotated[bool, typer.Option("--no-prompt", help="Print the continuation only.")] = False,
-) -> None:
-    """Continue a prompt with text in the manner of what the model was trained on. Needs no PyTorch.
-
-    Example: elman generate book.elman "ROMEO:" --length 500 --temperature 0.8 --seed 1
-    """
-    from elman.jobs import load_text
-
-    if prompt == "-":
-        prompt = "".join(TextFile("-").chunks())
-    pieces = load_text(model).stream(
-        prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy,
-        stop=stop, seed=seed, on_unknown=on_unknown,
-    )  # fmt: skip
-    if not no_prompt:
-        sys.stdout.write(prompt)
-    console.stream(pieces)
-
-
-@app.command()
 def evaluate(
-    model: ModelArgument,
+    model: common.ModelArgument,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="Text, or a table of series; - for standard input.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="Text, a table of series, or labelled texts; - for standard input."
+        ),
     ],
-    windows: Annotated[int, typer.Option(help="Series: forecasts of so many horizons before the end.")] = 4,
+    windows: Annotated[
+        int | None, typer.Option(help="Series: forecasts of so many horizons before the end. Default: 4.")
+    ] = None,
     per_series: Annotated[
         Path | None, typer.Option(help="Series: also write each one's figures, as CSV.", show_default=False)
     ] = None,
-    plot: Plot = None,
-    series: Drawn = None,
-    json: Json = False,
+    plot: common.Plot = None,
+    series: common.Drawn = None,
+    text: Annotated[str | None, typer.Option(help="Labels: column of texts. Default: text.")] = None,
+    label: Annotated[str | None, typer.Option(help="Labels: column of labels. Default: label.")] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Labels: what stands between several labels of a text, as | does.")
+    ] = None,
+    json: common.Json = False,
 ) -> None:
-    """Measure how well a model predicts a text or series, beside the baselines it has to beat. Needs no PyTorch.
+    """Measure how well a model does, beside the baselines it has to beat. Needs no PyTorch.
 
     Example: elman evaluate book.elman other.txt --json
 
     Example: elman evaluate sales.elman sales.csv --windows 4
+
+    Example: elman evaluate reviews.elman others.csv --text review --label stars
     """
     from elman.jobs import load
+    from elman.series import Forecaster
     from elman.text import TextGenerator
 
     if plot is not None:
         from elman.series_plot import check_picture
 
         check_picture(plot)
-    generator = load(model)
-    if not isinstance(generator, TextGenerator):
-        found = generator.backtest(file, windows)
-        _show_backtest(found, json)
-        if per_series is not None:
-            from elman.series_data import write_csv
-
-            write_csv(per_series, found.per_series)
-        if plot is not None:
-            found.plot(plot, series)
-        return None
-    if plot or per_series or series:
-        raise ElmanError("--plot, --per-series and --series are for models of series; this one is for text.")
-    text = TextFile(file)
-    if not json:
-        console.news(f"reading {text.name}: {console.size_of(text.size)}")
-    figures = generator.evaluate(text)
-    if json:
-        return console.as_json(figures)
-    console.losses(model.name, figures["nats_per_char"], figures["baselines"])
-    console.rows({"characters": figures["characters"], "unknown": figures["unknown"] or None})
+    of_series = {"windows": windows, "plot": plot, "per-series": per_series, "series": series}
+    of_labels = {"text": text, "label": label, "separator": separator}
+    found = load(model)
+    if isinstance(found, TextGenerator):
+        _refuse("text", series=of_series, labels=of_labels)
+        cli_text.evaluate(found, model.name, file, json)
+    elif isinstance(found, Forecaster):
+        _refuse("series", labels=of_labels)
+        cli_series.evaluate(found, file, 4 if windows is None else windows, per_series, plot, series, json)
+    else:
+        _refuse("labels", series=of_series)
+        cli_labels.evaluate(found, file, text or "text", label or "label", separator, json)
 
 
-@app.command()
+def _refuse(own: str, **others: dict[str, Any]) -> None:
+    """Raises ElmanError for options that were given and are for models of another job."""
+    for job, options in others.items():
+        given = [f"--{name}" for name, value in options.items() if value is not None]
+        if given:
+            *most, last = given
+            names = f"{', '.join(most)} and {last} are" if most else f"{last} is"
+            raise ElmanError(f"{names} for models of {job}; this one is for {own}.")
+
+
 def info(
     model: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A model file.")] = None,
-    json: Json = False,
+    json: common.Json = False,
 ) -> None:
     """Show what is in a model file; without one, what elman found on this machine.
 
@@ -308,110 +111,22 @@ def info(
     console.as_json(figures) if json else console.rows(_flat(figures))
 
 
-@demo.command("series")
-def demo_series(
-    minutes: Annotated[float, typer.Option(help="Train this long.")] = 1.0,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model file.")] = Path("weather.elman"),
-    plot: Annotated[Path, typer.Option(help="The picture: a .png, or an .html page.")] = Path("weather.html"),
-    seed: Annotated[int, typer.Option(help="The same seed trains the same way.")] = 0,
-    json: Json = False,
-) -> None:
-    """Learn four years of daily weather in Seattle, then forecast two months of it that the model never saw.
-
-    Example: elman demo series --minutes 1
-    """
-    from elman.demo import weather
-    from elman.series import Forecaster
-    from elman.series_data import write_csv
-    from elman.series_plot import check_picture
-
-    check_picture(plot)
-    frame = weather()
-    _budget(minutes, None)
-    table, windows, horizon = output.with_suffix(".csv"), 4, 14
-    model = Forecaster(horizon, seed=seed)
-    model.fit(frame.groupby("unique_id").head(-windows * horizon), output=output, minutes=minutes)
-    write_csv(table, frame)
-    found = model.backtest(frame, windows)
-    _show_backtest(found, json)
-    found.plot(plot)
-    if not json:
-        console.news(
-            f"\n{plot} shows the last forecast beside what came. Go on with:\n"
-            f"elman evaluate {output} {table} --windows {windows}\nelman forecast {output} {table} --levels 80"
-        )
-
-
-@demo.command("text")
-def demo_text(
-    minutes: Annotated[float, typer.Option(help="Train this long.")] = 2.0,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The model file.")] = Path(
-        "shakespeare.elman"
-    ),
-    length: Annotated[int, typer.Option("--length", "-n", help="Characters to write.")] = 600,
-    seed: Annotated[int, typer.Option(help="The same seed trains and writes the same way.")] = 0,
-    json: Json = False,
-) -> None:
-    """Train on Shakespeare's plays, then write some more of them.
-
-    Example: elman demo text --minutes 2
-    """
-    from elman.checkpoint import check_writable
-    from elman.demo import plays
-    from elman.text import TextGenerator
-
-    generator, budget = TextGenerator(seed=seed), _budget(minutes, None)
-    check_writable(output)
-    _train(generator, plays(), output, json, **budget)
-    if not json:
-        console.news(
-            f'\nelman generate {output} "ROMEO:" --length {length} --temperature 0.8 --seed {seed}\n'
-        )
-        generate(output, "ROMEO:", length=length, seed=seed)
-
-
-def _show_backtest(found: "Backtest", json: bool) -> None:
-    if json:
-        return console.as_json(found.as_dict())
-    from elman.backtest import POINT as columns
-
-    console.table(found.table, columns)
-    console.rows({name: round(v, 4) for name, v in found.table["elman"].items() if name not in columns})
-    console.rows({"series": found.series, "windows": found.windows, "values": found.values})
-    if 1 < found.series <= 20:
-        print("\nmase of each series")
-        console.table(found.by_series("mase"), tuple(found.table))
-    if found.best != "elman":
-        console.news(f"{found.best} is better than the model here: use it, or train for longer.")
-    return None
-
-
-def _budget(minutes: float | None, epochs: float | None) -> dict[str, float | None]:
-    from elman.sizes import check_sizes
-
-    if minutes is not None and epochs is not None:
-        raise ElmanError("give --minutes or --epochs, not both: either one ends the training.")
-    check_sizes("lstm", minutes=minutes, epochs=epochs)
-    return {"minutes": minutes, "epochs": epochs}
-
-
-def _opened(file: str, output: Path) -> TextFile:
-    text = TextFile(file)
-    if console.same_file(file, output):
-        raise ElmanError(f"{output} is the text itself: it would be overwritten. Give another name with -o.")
-    return text
-
-
-def _train(generator: "TextGenerator", text: TextFile, output: Path, json: bool, **budget: Any) -> None:
-    generator.fit(text, output=output, **budget)
-    figures = generator.info
-    training = figures["training"]
-    if json:
-        console.as_json(figures)
-    else:
-        console.losses(output.name, training["validation_loss"], training["baselines"])
-    if training["stopped"] == "interrupted":
-        raise typer.Exit(130)
+for _app, _name, _command in (
+    (app, "generate", cli_text.generate),
+    (app, "forecast", cli_series.forecast),
+    (app, "classify", cli_labels.classify),
+    (app, "evaluate", evaluate),
+    (app, "info", info),
+    (train, "text", cli_text.train_text),
+    (train, "series", cli_series.train_series),
+    (train, "labels", cli_labels.train_labels),
+    (demo, "text", cli_text.demo_text),
+    (demo, "series", cli_series.demo_series),
+    (demo, "sentiment", cli_labels.demo_sentiment),
+):
+    _app.command(_name)(_command)
+app.add_typer(train, name="train")
+app.add_typer(demo, name="demo")
 
 
 def _machine() -> dict[str, Any]:

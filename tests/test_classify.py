@@ -1,0 +1,359 @@
+"""The classification job: learn, predict, explain, evaluate, save; and what scikit-learn asks of an estimator."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import elman
+from elman.class_corpus import class_weights
+from elman.classify import TextClassifier
+from elman.data import ElmanError
+
+GOOD, BAD = ("good", "lovely", "splendid"), ("bad", "awful", "boring")
+FILLER = ("the film", "was", "a story", "with", "much", "of it", "and then", "some", "people", "said")
+SMALL = {
+    "hidden_size": 16,
+    "embedding_size": 16,
+    "word_dropout": 0.0,
+    "embedding_dropout": 0.0,
+    "learning_rate": 1e-2,
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sizes at which a second thread, if busy, only costs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def opinions(count, seed=0):
+    """Texts that praise and blame, far apart: what was said last counts. Words and pairs of words tell nothing."""
+    rng = np.random.default_rng(seed)
+
+    def some():
+        return " ".join(rng.choice(FILLER, rng.integers(3, 8)))
+
+    texts, labels = [], []
+    for i in range(count):
+        first, last = (rng.choice(GOOD), rng.choice(BAD))[:: 1 if i % 2 else -1]
+        texts.append(f"{some()} {first} {some()} {last} {some()}")
+        labels.append("blame" if i % 2 else "praise")
+    return texts, labels
+
+
+def coloured(count, *colours):
+    """Texts of which one word tells the class."""
+    rng = np.random.default_rng(1)
+    return [f"{colours[i % len(colours)]} film {' '.join(rng.choice(FILLER, 4))}" for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.set_num_threads(1)
+    return TextClassifier(**SMALL).fit(*opinions(600), epochs=12, progress=False)
+
+
+def test_it_learns_what_bags_of_words_cannot(trained):
+    texts, labels = opinions(300, seed=1)
+    table = trained.evaluate(texts, labels).table
+    assert table["elman"]["accuracy"] > 0.95
+    assert trained.score(texts, labels) == table["elman"]["accuracy"]
+    assert all(figures["accuracy"] < 0.65 for name, figures in table.items() if name != "elman")
+    assert set(table) == {"elman", "TF-IDF + logistic regression", "averaged embeddings", "majority"}
+    assert table["elman"]["calibration_error"] < 0.05
+
+
+def test_predictions_fit_together(trained):
+    texts, _ = opinions(20, seed=2)
+    p = trained.predict_proba(texts)
+    assert trained.classes_.tolist() == ["blame", "praise"]
+    np.testing.assert_allclose(p.sum(1), 1)
+    assert trained.predict(texts).tolist() == trained.classes_[p.argmax(1)].tolist()
+    np.testing.assert_allclose(trained.predict_proba(np.array(texts, object)), p)
+    np.testing.assert_allclose(trained.predict_proba(texts[:1]), p[:1], atol=1e-6)
+
+
+def test_markup_and_case_do_not_matter(trained):
+    plain, marked = "the film was good", "<p>The  film&nbsp;was <b>good</b></p>\n"
+    np.testing.assert_allclose(trained.predict_proba([plain]), trained.predict_proba([marked]))
+
+
+def test_trajectory_ends_at_the_prediction_and_turns_at_the_last_word(trained):
+    text = "the film was awful and then people said it was lovely"
+    path = trained.trajectory(text)
+    np.testing.assert_allclose(path.final, trained.predict_proba([text])[0], atol=1e-6)
+    assert path.label == "praise"
+    assert path.read.tolist() == list(range(12))
+    middle = path.text.index("and then")
+    before = [point for (start, _), point in zip(path.pieces, range(1, 12), strict=True) if start < middle][
+        -1
+    ]
+    np.testing.assert_allclose(
+        path.probabilities[before], trained.predict_proba([text[:middle]])[0], atol=1e-6
+    )
+    assert path.probabilities[before, 0] > 0.5 > path.final[0]
+    assert path.moves(1)[0].text == "lovely"
+
+
+def test_trajectory_of_a_long_text_has_some_points(trained):
+    path = trained.trajectory("good film " * 40_000)
+    assert 16 <= len(path.read) < 100
+    assert path.read[-1] == 80_000
+
+
+def test_trajectory_of_nothing(trained):
+    path = trained.trajectory(" <br> ")
+    np.testing.assert_allclose(path.final, trained.predict_proba([""])[0], atol=1e-6)
+
+
+def test_a_text_of_a_million_words_is_read_whole(trained):
+    filler = "the film was a story " * 200_000
+    praise, blame = trained.predict_proba([f"{filler} lovely", f"{filler} awful"])
+    assert praise[1] > blame[1] + 0.5
+
+
+def test_saved_and_loaded(trained, tmp_path):
+    texts, _ = opinions(20, seed=3)
+    trained.save(tmp_path / "a.elman")
+    again = elman.load(tmp_path / "a.elman")
+    assert isinstance(again, TextClassifier)
+    np.testing.assert_array_equal(again.predict_proba(texts), trained.predict_proba(texts))
+    assert again.info["training"]["texts"] == 600
+    assert again.info["labels"] == ["blame", "praise"]
+    json.dumps(again.info)
+    code = (
+        "import sys\nfor name in ('torch', 'sklearn', 'scipy', 'pandas'): sys.modules[name] = None\n"
+        f"import elman; model = elman.load({str(tmp_path / 'a.elman')!r})\n"
+        "print(model.predict(['the film was good'])[0], model.evaluate(['good', 'bad'], ['praise', 'blame']).texts)\n"
+        "model.trajectory('good')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout == "praise 2\n"
+
+
+def test_evaluation_names_mistakes_and_what_was_seen(trained):
+    texts, labels = opinions(50, seed=4)
+    seen, _ = opinions(600)
+    wrong = ["praise" if label == "blame" else "blame" for label in labels[:3]]
+    found = trained.evaluate([*texts, *seen[:7]], [*wrong, *labels[3:], *opinions(600)[1][:7]])
+    assert found.seen == 7
+    assert found.texts == 57
+    assert {mistake.text for mistake in found.mistakes} >= set(texts[:3])
+    assert all(mistake.label != mistake.predicted for mistake in found.mistakes)
+    assert [m.probability for m in found.mistakes] == sorted(
+        (m.probability for m in found.mistakes), reverse=True
+    )
+    assert found.confusion.sum() == 57
+    json.dumps(found.to_dict())
+
+
+def test_the_same_seed_trains_the_same():
+    texts, labels = opinions(100)
+    p, q, r = (
+        TextClassifier(**SMALL, seed=seed).fit(texts, labels, epochs=1, progress=False).predict_proba(texts)
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(p, q)
+    assert abs(p - r).max() > 1e-3
+
+
+def test_several_labels(tmp_path):
+    rng = np.random.default_rng(0)
+    words = np.array(["red", "green", "blue"])
+    there = rng.random((400, 3)) < 0.4
+    texts = [" ".join(rng.permutation([*words[row], *rng.choice(FILLER, 4)])) for row in there]
+    labels = [tuple(words[row]) for row in there]
+    model = TextClassifier(**SMALL).fit(texts, labels, epochs=15, progress=False)
+    assert model.score(texts, labels) > 0.95
+    assert model.predict(["red and then blue", "the film was"]) == [("blue", "red"), ()]
+    found = model.evaluate(texts, labels)
+    assert found.confusion.shape == (3, 2, 2)
+    assert found.table["elman"]["accuracy"] > 0.95
+    assert found.table["majority"]["accuracy"] < 0.5
+    model.save(tmp_path / "m.elman")
+    assert elman.load(tmp_path / "m.elman").predict(["green"]) == [("green",)]
+    assert model.trajectory("red and blue").label == ("blue", "red")
+
+
+def test_numbers_truth_values_and_three_classes_keep_their_type():
+    texts = coloured(60, "red", "green", "blue")
+    numbers = TextClassifier(**SMALL).fit(texts, [3, 1, 2] * 20, epochs=25, progress=False)
+    assert numbers.predict(["a blue film", "red"]).tolist() == [2, 3]
+    truths = TextClassifier(**SMALL).fit(
+        coloured(40, "red", "green"), [True, False] * 20, epochs=25, progress=False
+    )
+    assert truths.predict(["green film"]).tolist() == [False]
+    assert truths.classes_.dtype == bool
+
+
+def test_class_weights():
+    targets = np.array([0] * 90 + [1] * 10)
+    np.testing.assert_allclose(class_weights("balanced", targets, ["a", "b"], False), [100 / 180, 5])
+    np.testing.assert_allclose(class_weights({"b": 3}, targets, ["a", "b"], False), [1, 3])
+    several = np.array([[True, False]] * 9 + [[False, True]])
+    np.testing.assert_allclose(class_weights("balanced", several, ["a", "b"], True), [1 / 9, 9])
+    for wrong in ({"c": 1}, {"a": 0}, {"a": np.nan}, "even"):
+        with pytest.raises(ElmanError, match=r"class_weight"):
+            class_weights(wrong, targets, ["a", "b"], False)
+
+
+def test_balanced_weights_find_the_rare_class():
+    rng = np.random.default_rng(0)
+    rare = rng.random(500) < 0.08
+    texts = [f"{'odd' if r ^ (rng.random() < 0.25) else 'even'} {rng.choice(FILLER)}" for r in rare]
+    labels = np.where(rare, "rare", "usual").tolist()
+    share = []
+    for weight in (None, "balanced"):
+        model = TextClassifier(**SMALL, class_weight=weight).fit(texts, labels, epochs=6, progress=False)
+        share.append((model.predict(["odd film"] * 1)[0] == "rare", model.predict_proba(["odd film"])[0, 0]))
+    assert share[0][1] < share[1][1]
+    assert [bool(found) for found, _ in share] == [False, True]
+
+
+def test_language_first(tmp_path, capsys):
+    """What was learned without labels is where learning labels begins, and its file is gone in the end."""
+    texts, labels = opinions(60)
+    more, _ = opinions(300, seed=5)
+    output = tmp_path / "l.elman"
+    model = TextClassifier(**SMALL).fit(texts, labels, unlabelled=more, epochs=2, output=output)
+    heard = capsys.readouterr().err
+    assert (
+        heard.index("Learning the language first")
+        < heard.index("nats per word")
+        < heard.index("nats per text")
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["l.elman"]
+    assert model.info["training"]["unlabelled_texts"] == 300
+
+
+def test_ngrams_help_where_words_tell_all():
+    texts, labels = coloured(200, "red", "green"), [0, 1] * 100
+    plain, beside = (
+        TextClassifier(**SMALL, ngrams=ngrams).fit(texts, labels, epochs=0.2, progress=False)
+        for ngrams in (False, True)
+    )
+    assert beside.evaluate(texts, labels).table["elman"]["log_loss"] < 0.1
+    assert plain.evaluate(texts, labels).table["elman"]["log_loss"] > 0.2
+
+
+def test_vectors(tmp_path):
+    vectors = tmp_path / "v.txt"
+    vectors.write_text("red 1 0 0.5\ngreen -1 0 0.5\nfilm 0 1 0\n")
+    texts, labels = coloured(100, "red", "green"), [0, 1] * 50
+    model = TextClassifier(hidden_size=8, vectors=vectors, learning_rate=1e-6).fit(
+        texts, labels, epochs=1, progress=False
+    )
+    assert model.info["embedding_size"] == 3
+    codes = model._words.encode("red green film")
+    np.testing.assert_allclose(
+        model._file.tensors["embedding.weight"][codes], [[1, 0, 0.5], [-1, 0, 0.5], [0, 1, 0]], atol=1e-3
+    )
+    with pytest.raises(ElmanError, match=r"the vectors have 3 numbers: embedding_size must be that, not 5"):
+        TextClassifier(embedding_size=5, vectors=vectors).fit(texts, labels, epochs=1, progress=False)
+
+
+def test_frames_and_files_and_folders(tmp_path):
+    import pandas
+    import polars
+
+    texts, labels = opinions(40)
+    small = TextClassifier(**SMALL)
+    frame = pandas.DataFrame({"review": texts, "mood": labels})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    for folder in set(labels):
+        (tmp_path / "t" / folder).mkdir(parents=True)
+    for i, (text, label) in enumerate(zip(texts, labels, strict=True)):
+        (tmp_path / "t" / label / f"{i}.txt").write_text(text)
+    how = {"text": "review", "label": "mood", "epochs": 1, "progress": False}
+    for source in (frame, polars.from_pandas(frame), tmp_path / "t.csv", tmp_path / "t"):
+        assert clone(small).fit(source, **how).classes_.tolist() == ["blame", "praise"]
+
+
+# scikit-learn's protocol
+
+
+def test_parameters():
+    model = TextClassifier(cell="gru", dropout=0.2)
+    assert model.get_params()["cell"] == "gru"
+    again = clone(model)
+    assert again is not model
+    assert again.get_params() == model.get_params()
+    assert model.set_params(hidden_size=7).hidden_size == 7
+    with pytest.raises(ElmanError, match=r"TextClassifier has no parameter 'units'"):
+        model.set_params(units=3)
+    assert is_classifier(model)
+
+
+def test_cross_validation_and_pipelines():
+    texts, labels = coloured(80, "red", "green"), [0, 1] * 40
+    scores = cross_val_score(
+        TextClassifier(**SMALL), texts, labels, cv=2, params={"progress": False, "epochs": 25}
+    )
+    assert scores.tolist() == [1, 1]
+    piped = make_pipeline(
+        FunctionTransformer(lambda some: [text.upper() for text in some]), TextClassifier(**SMALL)
+    )
+    piped.fit(texts, labels, textclassifier__epochs=25, textclassifier__progress=False)
+    assert piped.score(texts, labels) == 1
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "message"),
+    [
+        (["a b", "a c"], ["x", "x"], r"only one class, 'x'"),
+        (["a b", "a c", "b c"], ["x", "x", "y"], r"'y' has only one text"),
+        (["a", "b"], ["x"], r"2 texts and 1 label"),
+        (["a", 3, "b", "c"], [0, 0, 1, 1], r"row 1: 3 is an int, not text"),
+        (["a", "b", "c", "d"], ["x", "x", 1, 1], r"mixed type"),
+        (["a", "b", "c", "d"], [0.5, 0.5, 1.0, 1.0], r"is a measure, no class"),
+        (["a", "b", "c", "d"], [0, float("nan"), 1, 1], r"row 1 has no label"),
+        (["", " ", "", ""], [0, 0, 1, 1], r"all texts are empty"),
+        (["a", "a", "b", "b"], [0, 0, 1, 1], r"every class has only one text, however often"),
+    ],
+)
+def test_data_that_cannot_be_used(texts, labels, message):
+    with pytest.raises(ElmanError, match=message):
+        TextClassifier().fit(texts, labels, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"cell": "cnn"}, r"unknown cell"),
+        ({"label_smoothing": 1}, r"label_smoothing must be"),
+        ({"vocabulary_size": 3}, r"size must be at least"),
+        ({"words": "letters"}, r"no kind of words 'letters'"),
+        ({"learning_rate": 0}, r"learning_rate must be above 0"),
+        ({"class_weight": {"z": 1}}, r"class_weight has 'z', which is no class"),
+    ],
+)
+def test_parameters_that_make_no_sense(option, message):
+    with pytest.raises(ElmanError, match=message):
+        TextClassifier(**option).fit(*opinions(20), epochs=1, progress=False)
+
+
+def test_unfitted_and_unseen(trained):
+    with pytest.raises(ElmanError, match=r"there is no model yet: call fit first"):
+        TextClassifier().predict(["a"])
+    with pytest.raises(ElmanError, match=r"the label 'meh' is none of the model's classes"):
+        trained.evaluate(["a"], ["meh"])
+    with pytest.raises(ElmanError, match=r"row 0 is 3, not text"):
+        trained.predict([3])
+    with pytest.raises(ElmanError, match=r"texts must be a list"):
+        trained.predict("a text")
+    with pytest.raises(ElmanError, match=r"trajectory takes one text, not list"):
+        trained.trajectory(["a"])
