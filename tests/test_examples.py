@@ -44,3 +44,13 @@ def test_forecast_beats_the_same_as_today():
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
     error, naive = (float(figure) for figure in re.findall(r"off by (\S+) °C", run.stdout))
     assert error < 0.89 * naive
+
+
+def test_sentiment_is_learned_by_both_networks():
+    """A tenth of the reviews: a model that is broken is right about half of them."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(EXAMPLES / "sentiment.py"), "0.1"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    found = re.findall(r"(\S+): (\S+)% of 669 reviews", run.stdout)
+    assert [name for name, _ in found] == ["LSTM", "feed-forward"]
+    assert all(float(share) > 60 for _, share in found)

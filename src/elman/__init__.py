@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 _HOME = {
     "ElmanError": "data",
     "Characters": "codec",
+    "Words": "words",
     "Stream": "stream",
     "LayerStream": "stream",
     "RNN": "layers",

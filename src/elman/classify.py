@@ -54,14 +54,13 @@ class TextClassifier:
 
     cell "lstm", "gru" or "rnn"; hidden_size units in each of num_layers layers, that read both ways where
     bidirectional; embedding_size numbers for a word; pooling "attention", "mean", "max" or "last" over the steps of a
-    text. Sizes that are None are chosen: 128, or 256 where there are unlabelled texts. dropout, embedding_dropout, word_dropout: as
-    `ClassConfig` has them. label_smoothing: share of the target spread over all classes. class_weight: None, "balanced"
-    or a dictionary, as in scikit-learn. vectors: pretrained word vectors, as `read_vectors` takes them. pretrain:
-    whether the language of the texts is learned before their labels; None for where there are unlabelled texts, or half
-    a million words. words: "words"
-    or "bpe", None for what suits the texts; vocabulary_size: of them at most. ngrams: add the regression on words and
-    pairs of words to the network's logits. averaging: decay of the moving average of weights, 0 for none. seed:
-    training repeats exactly for the same.
+    text. Sizes that are None are chosen: 128, or 256 where there are unlabelled texts. dropout, embedding_dropout,
+    word_dropout: as `ClassConfig` has them. label_smoothing: share of the target spread over all classes. class_weight:
+    None, "balanced" or a dictionary, as in scikit-learn. vectors: pretrained word vectors, as `read_vectors` takes
+    them. pretrain: whether the language of the texts is learned before their labels; None for where there are
+    unlabelled texts, or half a million words. words: "words" or "bpe", None for what suits the texts; vocabulary_size:
+    of them at most. ngrams: add the regression on words and pairs of words to the network's logits. averaging: decay of
+    the moving average of weights, 0 for none. seed: training repeats exactly for the same.
 
     Parameters are checked by `fit`, as is the custom in scikit-learn. classes_ are the labels, sorted.
     """
