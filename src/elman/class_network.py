@@ -205,7 +205,7 @@ class ClassNetwork:
         texts = np.concatenate([np.arange(size) for size in sizes])
         scores = np.exp(scores - _over_steps(np.maximum, scores, sizes)[texts])
         weights = (scores / _over_steps(np.add, scores, sizes)[texts])[:, None]
-        return np.concatenate([_over_steps(np.add, weights * y, sizes) for y in ys], axis=1)
+        return np.concatenate([_weighted(y, weights, sizes) for y in ys], axis=1)
 
 
 def _floats(array: npt.NDArray[Any]) -> Floats:
@@ -258,5 +258,18 @@ def _over_steps(join: np.ufunc, y: Floats, sizes: list[int]) -> Floats:
     found, at = y[: sizes[0]].copy(), sizes[0]
     for size in sizes[1:]:
         join(found[:size], y[at : at + size], out=found[:size])
+        at += size
+    return found
+
+
+def _weighted(y: Floats, weights: Floats, sizes: list[int]) -> Floats:
+    """The sum of y (N, H) times weights (N, 1) over the steps of each text (B, H)."""
+    if sizes[0] == 1:
+        return weights.T @ y
+    found, at = np.zeros((sizes[0], y.shape[1]), np.float32), 0
+    step = np.empty_like(found)
+    for size in sizes:
+        np.multiply(y[at : at + size], weights[at : at + size], out=step[:size])
+        found[:size] += step[:size]
         at += size
     return found

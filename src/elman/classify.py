@@ -41,10 +41,9 @@ FINE_TUNING = 3.0  # epochs at most that learn labels, where the language is kno
 LANGUAGE_SHARE = 0.6  # of the minutes, where the language is learned first
 MUCH = 500_000  # words from which on that pays, without unlabelled texts too
 LANGUAGE_RATE = 3e-3
-SMALL, LARGE = (
-    128,
-    256,
-)  # hidden units of a direction, and the embedding's size: without and with unlabelled texts
+# Hidden units of a direction and the embedding's size, without unlabelled texts and with. The smaller ones classify
+# 2,000 reviews a second on two cores.
+SMALL, LARGE = (96, 128), (256, 256)
 _POINTS, _WORDS = 16, 800_000  # of a trajectory: points at least, and words read for it, about
 
 
@@ -54,13 +53,13 @@ class TextClassifier:
 
     cell "lstm", "gru" or "rnn"; hidden_size units in each of num_layers layers, that read both ways where
     bidirectional; embedding_size numbers for a word; pooling "attention", "mean", "max" or "last" over the steps of a
-    text. Sizes that are None are chosen: 128, or 256 where there are unlabelled texts. dropout, embedding_dropout,
-    word_dropout: as `ClassConfig` has them. label_smoothing: share of the target spread over all classes. class_weight:
-    None, "balanced" or a dictionary, as in scikit-learn. vectors: pretrained word vectors, as `read_vectors` takes
-    them. pretrain: whether the language of the texts is learned before their labels; None for where there are
-    unlabelled texts, or half a million words. words: "words" or "bpe", None for what suits the texts; vocabulary_size:
-    of them at most. ngrams: add the regression on words and pairs of words to the network's logits. averaging: decay of
-    the moving average of weights, 0 for none. seed: training repeats exactly for the same.
+    text. Sizes that are None are chosen: 96 and 128, or 256 where there are unlabelled texts. dropout,
+    embedding_dropout, word_dropout: as `ClassConfig` has them. label_smoothing: share of the target spread over all
+    classes. class_weight: None, "balanced" or a dictionary, as in scikit-learn. vectors: pretrained word vectors, as
+    `read_vectors` takes them. pretrain: whether the language of the texts is learned before their labels; None for
+    where there are unlabelled texts, or half a million words. words: "words" or "bpe", None for what suits the texts;
+    vocabulary_size: of them at most. ngrams: add the regression on words and pairs of words to the network's logits.
+    averaging: decay of the moving average of weights, 0 for none. seed: training repeats exactly for the same.
 
     Parameters are checked by `fit`, as is the custom in scikit-learn. classes_ are the labels, sorted.
     """
@@ -171,11 +170,11 @@ class TextClassifier:
         smoothing = self.label_smoothing
         if isinstance(smoothing, bool) or not isinstance(smoothing, int | float) or not 0 <= smoothing < 1:
             raise ElmanError(f"label_smoothing must be a number from 0 to below 1, not {smoothing!r}.")
-        size = LARGE if much else SMALL
+        hidden_size, embedding_size = LARGE if much else SMALL
         return ClassConfig(
-            vocabulary, classes, several, self.cell, self.hidden_size or size, self.num_layers,
-            self.embedding_size or size, self.bidirectional, self.pooling, self.dropout, self.embedding_dropout,
-            self.word_dropout,
+            vocabulary, classes, several, self.cell, self.hidden_size or hidden_size, self.num_layers,
+            self.embedding_size or embedding_size, self.bidirectional, self.pooling, self.dropout,
+            self.embedding_dropout, self.word_dropout,
         )  # fmt: skip
 
     def _train(

@@ -48,11 +48,12 @@ def train_labels(
     epochs: Annotated[float | None, typer.Option(help="Train for so many passes over all texts.")] = None,
     cell: Annotated[str, typer.Option(help="lstm, gru or rnn.")] = "lstm",
     hidden_size: Annotated[
-        int | None, typer.Option(help="Units in a layer. Default: 128, or 256 with --unlabelled.")
+        int | None, typer.Option(help="Units in a layer. Default: 96, or 256 with --unlabelled.")
     ] = None,
     layers: Annotated[int, typer.Option(help="Number of layers.")] = 1,
     embedding_size: Annotated[
-        int | None, typer.Option(help="Numbers that stand for one word. Default: as --hidden-size's.")
+        int | None,
+        typer.Option(help="Numbers that stand for one word. Default: 128, or 256 with --unlabelled."),
     ] = None,
     one_way: Annotated[bool, typer.Option("--one-way", help="Read texts forwards only.")] = False,
     pooling: Annotated[str, typer.Option(help="attention, mean, max or last.")] = "attention",
