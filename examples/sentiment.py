@@ -1,4 +1,4 @@
-"""Does a review praise a film? An LSTM, and a feed-forward network in its place: python sentiment.py [SHARE]"""
+"""Does a review praise a film? An LSTM, and a feed-forward network of averages: python sentiment.py [SHARE]"""
 
 import sys
 from importlib.resources import files
@@ -13,10 +13,10 @@ table = table.sample(frac=float((*sys.argv, 1)[1]), random_state=0)  # of which 
 codec, y = elman.Words.fit(table.text[: (n := len(table) * 4 // 5)], 10_000), torch.tensor([*table.label])
 texts = [torch.tensor(codes[:100]) for codes in codec.encode_all([*table.text])]  # their first 100 words
 x = torch.nn.utils.rnn.pad_sequence(texts, padding_side="left")
-for name, layer in {"LSTM": elman.LSTM(100, 128), "feed-forward": torch.nn.Linear(100, 128)}.items():
+for name, layer in {"LSTM": elman.LSTM(100, 128, forget_bias=1), "mean": torch.nn.Linear(100, 128)}.items():
     embedding, head, right = torch.nn.Embedding(codec.size, 100, padding_idx=0), torch.nn.Linear(128, 1), 0
     adam = torch.optim.Adam([p for part in (embedding, layer, head) for p in part.parameters()])
-    for some in [*torch.randperm(n).repeat(2).split(64), *torch.arange(n, len(y)).split(64)]:
+    for some in [*torch.randperm(n).repeat(4).split(64), *torch.arange(n, len(y)).split(64)]:
         e = embedding(x[:, some])  # (100 words, 64 reviews, 100 numbers)
         p = head(layer(e)[1][0][-1] if name == "LSTM" else layer(e.mean(0)).relu())[:, 0].sigmoid()
         _ = some[0] < n and (adam.zero_grad(), torch.nn.BCELoss()(p, y[some].float()).backward(), adam.step())

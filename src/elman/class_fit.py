@@ -33,7 +33,8 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 _AT_ONCE = 64  # texts measured at a time
 _STREAMS, _CHUNK = 64, 64  # of the language model: texts read side by side, words between two updates
-_MEASURED = 200_000  # words, that tell how well the language is known
+_MEASURED = 5_000  # words that tell how well the language is known: exactly, which is dear
+_LEAST = 600  # texts that tell which weights are best
 _BETWEEN = np.zeros(1, np.int32)  # between two texts
 
 
@@ -87,9 +88,8 @@ class ClassRun:
         model = ClassModel(self.config)
         _begin_with(model, self.initial)
         batches = TextBatches(self.training, self.batch_size, self.seed)
-        return Job(
-            model, loss_of(self.config, self.smoothing, self.weights), batches, measure, len(self.held)
-        )
+        loss = loss_of(self.config, self.smoothing, self.weights)
+        return Job(model, loss, batches, measure, len(self.held), least=_LEAST)
 
     def _keep(self, result: Result, measure: "ClassMeasure") -> None:
         logits, rows = measure.found()

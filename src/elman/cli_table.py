@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from elman.class_measures import THRESHOLD
 from elman.data import ElmanError
-from elman.labelled import _present
+from elman.labelled import present
 from elman.tables import counted
-from elman.text_sources import _check_column, _open, alone
+from elman.text_sources import alone, check_column, opened
 
 if TYPE_CHECKING:
     from elman.classify import TextClassifier
@@ -50,14 +50,14 @@ def read_sheet(source: str, text: str) -> Sheet:
         cells, place, notes = alone(source, text)
         columns = {"text": cells}
     else:
-        table = _open(source)
-        _check_column(table, text, "text")
+        table = opened(source)
+        check_column(table, text, "text")
         if len(set(table.columns)) < len(table.columns):
             twice = next(name for name in table.columns if table.columns.count(name) > 1)
             raise ElmanError(f"{table.name} has two columns {twice}: rename one of them.")
         columns = {name: table.column(name) for name in table.columns}
         cells, place, notes = columns[text], table.place, table.notes
-    numbers = _present(cells, place, [])
+    numbers = present(cells, place, [])
     empty = len(cells) - len(numbers)
     said = [f"{counted(empty, 'empty text')} kept in place, without a label."] if empty else []
     return Sheet(columns, tuple(cells[i] for i in numbers), tuple(numbers), (*notes, *said))

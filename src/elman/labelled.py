@@ -81,7 +81,7 @@ def read_texts(source: Any, text: str = "text") -> Texts:
     Of a folder, all .txt files in it, however deep. Raises what `read_labelled` raises.
     """
     cells, place, notes = alone(source, text)
-    rows = _present(cells, place, notes)
+    rows = present(cells, place, notes)
     return Texts(tuple(cells[i] for i in rows), tuple(rows), picked(place, rows), tuple(notes))
 
 
@@ -95,7 +95,7 @@ def from_lists(texts: Any, labels: Any, *, classes: Sequence[Any] | None = None)
 
 def _checked(found: Pairs, separator: str | None, classes: Sequence[Any] | None) -> Labelled:
     notes = found.notes
-    rows = _present(found.texts, found.place, notes)
+    rows = present(found.texts, found.place, notes)
     place = picked(found.place, rows)
     texts = tuple(found.texts[i] for i in rows)
     groups, several = _groups([found.labels[i] for i in rows], separator, place)
@@ -111,7 +111,7 @@ def _checked(found: Pairs, separator: str | None, classes: Sequence[Any] | None)
     return Labelled(texts, given, place, tuple(notes), several)
 
 
-def _present(cells: list[Any], place: Place, notes: list[str]) -> list[int]:
+def present(cells: list[Any], place: Place, notes: list[str]) -> list[int]:
     """The indices of texts that are not empty. Raises ElmanError for what is no text."""
     rows = []
     for i, cell in enumerate(cells):

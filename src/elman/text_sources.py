@@ -44,9 +44,9 @@ def pairs(source: Any, text: str, label: str) -> Pairs:
         return _classes_of(Path(source))
     if text == label:
         raise ElmanError(f"text= (--text) and label= (--label) must name different columns, not both {text}.")
-    found = _open(source)
+    found = opened(source)
     for option, name in (("text", text), ("label", label)):
-        _check_column(found, name, option)
+        check_column(found, name, option)
     return Pairs(found.column(text), found.column(label), found.place, found.notes, found.plain)
 
 
@@ -71,8 +71,8 @@ def alone(source: Any, text: str) -> tuple[list[Any], Place, list[str]]:
         return _lines(source), _line, []
     if isinstance(source, (list, tuple)) or (hasattr(source, "dtype") and not hasattr(source, "columns")):
         return listed(source, "texts"), _row, []
-    found = _open(source)
-    _check_column(found, text, "text")
+    found = opened(source)
+    check_column(found, text, "text")
     return found.column(text), found.place, found.notes
 
 
@@ -100,7 +100,7 @@ class _Table:
     notes: list[str] = field(default_factory=list)
 
 
-def _open(source: Any) -> _Table:
+def opened(source: Any) -> _Table:
     if not _is_path(source):
         return _frame(source, "the table")
     path = os.fspath(source)
@@ -295,7 +295,7 @@ def _check_fields(name: str, row: list[str], header: list[str], line: int) -> No
         )
 
 
-def _check_column(table: _Table, name: str, option: str) -> None:
+def check_column(table: _Table, name: str, option: str) -> None:
     if table.columns.count(name) != 1:
         problem = f"two columns {name}" if name in table.columns else f"no column {name}"
         raise ElmanError(

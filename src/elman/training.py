@@ -22,7 +22,7 @@ from elman.progress import Report, Snapshot
 from elman.resume import ResumeIO, check_resumable
 from elman.schedule import Budget, Settings
 from elman.trainer import interruptible, make_logger, make_trainer, quiet, stop_on_signals
-from elman.validation import CHEAPER, FINAL_SHARE, Average, Measure, Validation
+from elman.validation import CHEAPER, FINAL_SHARE, LEAST, Average, Measure, Validation
 
 NAN_STEPS = 8  # the loss is looked at this often: on other devices than the CPU that waits for the device
 GRACE = 0.25  # seconds that the last validation may take after Ctrl-C
@@ -56,7 +56,7 @@ class Job:
 
     model(inputs, state) returns outputs and the next state; loss(outputs, targets) is a mean over the
     targets. measure(model, items) yields (sum of losses, count) over the first `items` of validation_items.
-    tolerance: as `Validation` has it.
+    tolerance, least: as `Validation` has them.
     """
 
     model: nn.Module
@@ -65,6 +65,7 @@ class Job:
     measure: Measure
     validation_items: int
     tolerance: float = 0.0
+    least: int = LEAST
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Training(pl.LightningModule):
         self.budget = Budget(settings, job.batches.steps_per_epoch)
         self.average = Average(job.model, settings.averaging) if settings.averaging > 0 else None
         self.validation = Validation(
-            job.model, job.measure, job.validation_items, self.average, job.tolerance
+            job.model, job.measure, job.validation_items, self.average, job.tolerance, job.least
         )
         self.stopped: Stopped | None = None
         self.interrupted = False

@@ -61,10 +61,16 @@ class Validation:
     """
 
     def __init__(
-        self, model: nn.Module, measure: Measure, items: int, average: Average | None, tolerance: float = 0.0
+        self,
+        model: nn.Module,
+        measure: Measure,
+        items: int,
+        average: Average | None,
+        tolerance: float = 0.0,
+        least: int = LEAST,
     ) -> None:
         self.model, self.measure, self.items, self.average = model, measure, items, average
-        self.tolerance = tolerance
+        self.tolerance, self.least = tolerance, least
         self.part: int | None = None
         self.best: dict[str, Tensor] | None = None
         self.history: list[
@@ -98,9 +104,9 @@ class Validation:
         return found
 
     def share(self, trained: int, share: float) -> int:
-        """As many validation items as cost `share` of training on `trained`; not under LEAST, if there
+        """As many validation items as cost `share` of training on `trained`; not under `least`, if there
         are."""
-        return min(self.items, max(LEAST, int(trained * share * CHEAPER)))
+        return min(self.items, max(self.least, int(trained * share * CHEAPER)))
 
     def total(self, items: int | None, stop: Callable[[], bool]) -> tuple[float, int]:
         """(mean loss, count) of the model as it is, over `items`; over less when `stop` turns true."""
