@@ -13,7 +13,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import elman
+from elman import classify
 from elman.class_corpus import class_weights
+from elman.class_fit import ClassRun
 from elman.classify import TextClassifier
 from elman.data import ElmanError
 
@@ -235,6 +237,39 @@ def test_language_first(tmp_path, capsys):
     )
     assert [path.name for path in tmp_path.iterdir()] == ["l.elman"]
     assert model.info["training"]["unlabelled_texts"] == 300
+
+
+def test_a_run_that_was_killed_between_language_and_labels_goes_on_with_the_labels(
+    tmp_path, monkeypatch, capsys
+):
+    texts, labels = opinions(60)
+    output = tmp_path / "l.elman"
+    how = {"epochs": 2, "output": output}
+    whole = TextClassifier(**SMALL, pretrain=True).fit(texts, labels, **how).predict_proba(texts)
+    original = classify.carry_out
+
+    def until_labels(run, *others):
+        if isinstance(run, ClassRun):
+            raise KeyboardInterrupt
+        original(run, *others)
+
+    output.unlink()
+    monkeypatch.setattr(classify, "carry_out", until_labels)
+    with pytest.raises(KeyboardInterrupt):
+        TextClassifier(**SMALL, pretrain=True).fit(texts, labels, **how)
+    assert [path.name for path in tmp_path.iterdir()] == ["l.elman.language"]
+    with pytest.raises(ElmanError, match=r"no labels yet: go on with elman train labels and --resume"):
+        elman.load(tmp_path / "l.elman.language")
+    monkeypatch.setattr(classify, "carry_out", original)
+    capsys.readouterr()
+    again = TextClassifier(**SMALL, pretrain=True).fit(texts, labels, **how, resume=True)
+    heard = capsys.readouterr().err
+    assert "The language is known already" in heard
+    assert "nats per word" not in heard
+    np.testing.assert_array_equal(again.predict_proba(texts), whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["l.elman"]
+    with pytest.raises(ElmanError, match=r"nothing to resume"):
+        TextClassifier(**SMALL, pretrain=True).fit(texts, labels, **how, resume=True)
 
 
 def test_ngrams_help_where_words_tell_all():

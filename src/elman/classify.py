@@ -248,6 +248,8 @@ class TextClassifier:
         if output is not None and go_on and (known := run.finished(output)) is not None:
             report.line(f"The language is known already, from {output}")
             return known, output.with_suffix(".resume").exists()
+        if output is not None:
+            checkpoint.check_writable(output)
         report.line("Learning the language first")
         carry_out(run, Report(report.on, unit="words"), output, go_on, log, " nats per word")
         if found[0].training["stopped"] == "interrupted":

@@ -68,9 +68,9 @@ def write_predictions(classifier: "TextClassifier", sheet: Sheet, out: IO[str]) 
     # A carriage return in a cell is quoted only where the line's end has one.
     writer = csv.writer(_Unix(out), lineterminator="\r\n")
     writer.writerow((*sheet.columns, *_added(sheet.columns)))
-    predictions, present = _predictions(classifier, sheet.texts), set(sheet.numbers)
+    predictions, there = _predictions(classifier, sheet.texts), set(sheet.numbers)
     for i, cells in enumerate(zip(*sheet.columns.values(), strict=True)):
-        found = next(predictions) if i in present else ("", "")
+        found = next(predictions) if i in there else ("", "")
         writer.writerow((*map(_written, cells), *found))
 
 
