@@ -42,7 +42,7 @@ LANGUAGE_SHARE = 0.6  # of the minutes, where the language is learned first
 MUCH = 500_000  # words from which on that pays, without unlabelled texts too
 LANGUAGE_RATE = 3e-3
 # Hidden units of a direction and the embedding's size, without unlabelled texts and with. The smaller ones classify
-# 2,000 reviews a second on two cores.
+# about 2,000 reviews a second on two cores.
 SMALL, LARGE = (96, 128), (256, 256)
 _POINTS, _WORDS = 16, 800_000  # of a trajectory: points at least, and words read for it, about
 
