@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from elman.class_config import ClassConfig
 from elman.class_data import padded
-from elman.class_model import ClassModel, LanguageModel, _compared, embedded
+from elman.class_model import ClassModel, LanguageModel, _compared, embedded, for_classifier
 from elman.data import ElmanError
 
 
@@ -97,13 +97,13 @@ def test_both_ways_predict_what_follows_in_their_direction():
     assert (model.nats(outputs, both[:, 1:])[:, 4:] < 0.1).all()
     classifier = ClassModel(own)
     wanted = dict(classifier.named_parameters())
-    taken = model.for_classifier()
+    taken = for_classifier(dict(model.named_parameters()))
     assert {name for name in wanted if not name.startswith(("head", "attention"))} == set(taken)
     assert all(wanted[name].shape == value.shape for name, value in taken.items())
 
 
 def test_of_one_way_all_layers_are_taken():
     own = config(bidirectional=False, num_layers=2)
-    taken = LanguageModel(own, torch.ones(30)).for_classifier()
+    taken = for_classifier(dict(LanguageModel(own, torch.ones(30)).named_parameters()))
     wanted = dict(ClassModel(own).named_parameters())
     assert {name for name in wanted if not name.startswith(("head", "attention"))} == set(taken)

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -18,6 +17,9 @@ from elman.class_corpus import class_weights
 from elman.class_fit import ClassRun
 from elman.classify import TextClassifier
 from elman.data import ElmanError
+from test_dropin import one_thread
+
+__all__ = ["one_thread"]
 
 GOOD, BAD = ("good", "lovely", "splendid"), ("bad", "awful", "boring")
 FILLER = ("the film", "was", "a story", "with", "much", "of it", "and then", "some", "people", "said")
@@ -28,15 +30,6 @@ SMALL = {
     "embedding_dropout": 0.0,
     "learning_rate": 1e-2,
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sizes at which a second thread, if busy, only costs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def opinions(count, seed=0):
@@ -62,7 +55,6 @@ def coloured(count, *colours):
 
 @pytest.fixture(scope="module")
 def trained():
-    torch.set_num_threads(1)
     return TextClassifier(**SMALL).fit(*opinions(600), epochs=12, progress=False)
 
 

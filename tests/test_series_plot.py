@@ -12,7 +12,7 @@ import pytest
 
 from elman import series_plot
 from elman.data import ElmanError
-from elman.series_page import DARK, LIGHT
+from elman.page import DARK, LIGHT
 from elman.series_plot import DPI, LEGEND, LINE, ROW, ROWS, STEPS, WIDTH, Drawing, Steps, check_picture, draw
 
 EVIL = "</script><img src=x onerror=alert(1)>"

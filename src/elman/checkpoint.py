@@ -63,6 +63,12 @@ def save(
     write_whole(path, _save_tensors(arrays, {_KEY: text, _CRC: _checksum(text, arrays)}))
 
 
+def save_file(path: str | os.PathLike[str], file: ModelFile) -> None:
+    """The same of what a job made. Raises ElmanError, before anything is written, where `path` may not be replaced."""
+    check_writable(path)
+    save(path, file.job, file.tensors, file.model, file.codec, file.training)
+
+
 def load(path: str | os.PathLike[str]) -> ModelFile:
     """Reads a model file. Executes nothing that is in it.
 

@@ -5,6 +5,7 @@ Torch-free but for the baselines, which say so.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ ClassWeight = Mapping[Any, float] | Literal["balanced"] | None
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts as numbers. held: the part that measures. weights (C,): of classes. texts: how many there were."""
+    """Texts as numbers. held: the part that measures. weights (C,): of classes."""
 
     words: Words
     classes: tuple[Any, ...]
@@ -70,12 +71,17 @@ class Corpus:
             baselines, fingerprints(texts),
         )  # fmt: skip
 
+    @cached_property
+    def held_logits(self) -> dict[str, npt.NDArray[np.float64]]:
+        """The baselines' logits of the held part."""
+        return self.baselines.logits(self.held.codes)
+
+    @cached_property
     def to_beat(self) -> dict[str, dict[str, float]]:
-        """Measures of the baselines on the held part."""
-        found = self.baselines.logits(self.held.codes)
+        """Their measures."""
         return {
             name: measures(probabilities(logits, self.several), self.held.classes, self.several)
-            for name, logits in found.items()
+            for name, logits in self.held_logits.items()
         }
 
     def codec(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman.class_measures import confusion, measures, mistakes, probabilities, reliability
+from elman.class_measures import THRESHOLD, confusion, measures, mistakes, probabilities, reliability
 
 COLUMNS = ("accuracy", "f1", "log_loss", "calibration_error")
 MISTAKES = 10
@@ -93,5 +93,5 @@ def _said(p: npt.NDArray[Any], truth: Any, classes: tuple[Any, ...], several: bo
     """(what was predicted, how sure that was); where there may be several, of the surest wrong decision."""
     if not several:
         return classes[p.argmax()], float(p.max())
-    predicted = p > 0.5
+    predicted = p > THRESHOLD
     return _named(predicted, classes), float(np.where(predicted != truth, np.maximum(p, 1 - p), 0).max())

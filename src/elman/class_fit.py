@@ -8,7 +8,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from elman.checkpoint import ModelFile, load
 from elman.class_config import ClassConfig
 from elman.class_data import Coded, Codes, TextBatches, padded
 from elman.class_measures import fit_scales
-from elman.class_model import ClassModel, LanguageModel
+from elman.class_model import ClassModel, LanguageModel, for_classifier
 from elman.data import Batches
 from elman.progress import Report
 from elman.schedule import Settings
@@ -64,14 +64,7 @@ class ClassRun:
 
     def train(self, report: Report, resume: Resume | None, log: LogKind, log_path: Path) -> Result:
         """Trains to the end of the budget. Raises what `training.train` raises."""
-        measure = ClassMeasure(self.held, self.config.several)
-
-        def keep(result: Result) -> None:
-            self._keep(result, measure)
-
-        return train_seeded(
-            lambda: self._job(measure), self.seed, self.settings, report, resume, log, log_path, keep
-        )
+        return train_seeded(self._job, self.seed, self.settings, report, resume, log, log_path, self._keep)
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""
@@ -84,20 +77,23 @@ class ClassRun:
         about |= {"checksum of the texts": self.training.checksum(), "begins with": _checksum(self.initial)}
         return about | self.settings.as_dict() | asdict(self.config)
 
-    def _job(self, measure: "ClassMeasure") -> Job:
+    @cached_property
+    def _measure(self) -> "ClassMeasure":
+        return ClassMeasure(self.held, self.config.several)
+
+    def _job(self) -> Job:
         model = ClassModel(self.config)
         _begin_with(model, self.initial)
         batches = TextBatches(self.training, self.batch_size, self.seed)
         loss = loss_of(self.config, self.smoothing, self.weights)
-        return Job(model, loss, batches, measure, len(self.held), least=_LEAST)
+        return Job(model, loss, batches, self._measure, len(self.held), least=_LEAST)
 
-    def _keep(self, result: Result, measure: "ClassMeasure") -> None:
-        logits, rows = measure.found()
+    def _keep(self, result: Result) -> None:
+        logits, rows = self._measure.found()
         parts = [logits] if self.beside is None else [logits, self.beside[rows]]
         scales = fit_scales(parts, self.held.classes[rows], self.config.several)
         tensors = dict(result.weights) | dict(self.tensors) | {"scales": scales.astype(np.float32)}
-        training = figures(result, self.settings) | self.about
-        training["validation_texts"] = training.pop("validation_items")
+        training = result.figures(self.settings) | {"validation_texts": result.validation_items} | self.about
         self.keep(ModelFile("labels", tensors, asdict(self.config), self.codec, training, __version__))
 
 
@@ -195,6 +191,10 @@ class LanguageRun:
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""
+        return dict(self._about)
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
         checksum = 0
         for text in self.texts:
             checksum = zlib.crc32(text.tobytes(), checksum)
@@ -207,7 +207,7 @@ class LanguageRun:
         if not path.exists():
             return None
         file = load(path)
-        same = file.training.get("run") == self.describe() and file.training["stopped"] == "finished"
+        same = file.training.get("run") == self._about and file.training["stopped"] == "finished"
         return file.tensors if same else None
 
     def _job(self) -> Job:
@@ -223,10 +223,11 @@ class LanguageRun:
         return Job(model, model.loss, LanguageBatches(training, ways, self.seed), measure, measure.items)
 
     def _keep(self, result: Result) -> None:
-        model = LanguageModel(self.config, torch.ones(self.config.vocabulary))
-        model.load_state_dict({name: torch.from_numpy(value) for name, value in result.weights.items()})
-        tensors = {name: value.numpy() for name, value in model.for_classifier().items()}
-        about = figures(result, self.settings) | {"run": self.describe()}
+        about = result.figures(self.settings) | {
+            "validation_items": result.validation_items,
+            "run": self._about,
+        }
+        tensors = for_classifier(result.weights)
         self.keep(ModelFile("language", tensors, asdict(self.config), {}, about, __version__))
 
 
@@ -251,23 +252,6 @@ class LanguageMeasure:
             outputs, state = model(rows[:, at:end], state)
             found = model.nats(outputs, rows[:, at + 1 : end + 1])
             yield float(found.sum()), found.numel()
-
-
-def figures(result: Result, settings: Settings) -> dict[str, Any]:
-    """The model file's training section. Losses are in nats."""
-    return {
-        "minutes": settings.minutes,
-        "epochs": settings.epochs,
-        "stopped": result.stopped,
-        "seconds": round(result.seconds, 1),
-        "steps": result.steps,
-        "best_step": result.best_step,
-        "training_loss": result.loss if math.isfinite(result.loss) else None,
-        "validation_loss": result.validation,
-        "validation_items": result.validation_items,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "curve": [[s, l if math.isfinite(l) else None, v] for s, l, v in result.history],
-    }
 
 
 @torch.no_grad()

@@ -7,7 +7,8 @@ Letters: T steps of the longest text, B texts, V symbols, E embedding, H hidden 
 C classes.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,8 @@ from elman.class_config import ClassConfig
 from elman.layers import GRU, LSTM, RNN
 
 CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+T = TypeVar("T")
+
 NEGATIVES = 512  # words that a step of the language model is compared with
 
 
@@ -145,12 +148,15 @@ class LanguageModel(nn.Module):
         logits = F.linear(outputs.flatten(0, -2), self.embedding.weight, self.bias + self.shares.log())
         return F.cross_entropy(logits, targets.flatten(), reduction="none").view(targets.shape)
 
-    def for_classifier(self) -> dict[str, Tensor]:
-        """Parameters by the names that `ClassModel` has for them."""
-        found = {"embedding.weight": self.embedding.weight}
-        for layers, suffix in zip(self.directions, ("", "_reverse"), strict=False):
-            found |= {f"layers.{name}{suffix}": value for name, value in layers.named_parameters()}
-        return {name: value.detach() for name, value in found.items()}
+
+def for_classifier(weights: Mapping[str, T]) -> dict[str, T]:
+    """Of a `LanguageModel`'s weights those that `ClassModel` has too, by its names."""
+    found = {"embedding.weight": weights["embedding.weight"]}
+    for name, value in weights.items():
+        for way, suffix in enumerate(("", "_reverse")):
+            if name.startswith(f"directions.{way}."):
+                found[f"layers.{name.split('.', 2)[2]}{suffix}"] = value
+    return found
 
 
 class _Compared(torch.autograd.Function):

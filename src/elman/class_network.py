@@ -103,8 +103,7 @@ class ClassNetwork:
         groups = _groups(lengths)
 
         def run(rows: npt.NDArray[np.int64]) -> None:
-            codes = [words[texts[i]] for i in rows]
-            found[rows] = (self._long if len(codes[0]) > _STEPS else self._batch)(codes, tables)
+            found[rows] = self._batch([words[texts[i]] for i in rows], tables)
 
         threads = min(len(groups), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
         if threads == 1:
@@ -131,8 +130,20 @@ class ClassNetwork:
         ys: list[Floats] = []
         for i, layer in enumerate(self.layers):
             x = np.concatenate(ys, axis=1) if ys else None
-            ys = [self._run(one, packed, tables[k] if i == 0 else None, x)[0] for k, one in enumerate(layer)]
+            ys = [self._states(one, packed, tables[k] if i == 0 else None, x) for k, one in enumerate(layer)]
         return self._pooled(ys, packed.sizes) @ self.head.T + self.bias
+
+    def _states(self, layer: _Layer, packed: _Packed, table: Floats | None, x: Floats | None) -> Floats:
+        """y (N, H) of words of the table, or of x (N, I); of a long text, in parts."""
+        if packed.batch > 1 or len(packed.sizes) <= _STEPS:
+            return self._run(layer, packed, table, x)[0]
+        y, state = np.empty((len(packed.codes), self.hidden), np.float32), None
+        begins = range(0, len(packed.codes), _STEPS)
+        for begin in reversed(begins) if layer.reverse else begins:
+            part = slice(begin, begin + _STEPS)
+            some = _Packed(packed.codes[part], packed.sizes[part])
+            y[part], state = self._run(layer, some, table, None if x is None else x[part], state)
+        return y
 
     def _run(
         self,
@@ -162,30 +173,6 @@ class ClassNetwork:
             _at(y), _at(c), 0, 0,
         )  # fmt: skip
         return y, (y[:batch] if layer.reverse else y[-batch:], c)
-
-    def _long(self, texts: list[npt.NDArray[np.int64]], tables: list[Floats]) -> Floats:
-        """The same for one long text, in parts."""
-        (codes,) = texts
-        ys: list[Floats] = []
-        for i, layer in enumerate(self.layers):
-            x = np.concatenate(ys, axis=1) if ys else None
-            ys = [self._in_parts(one, codes, tables[k] if i == 0 else None, x) for k, one in enumerate(layer)]
-        pooled = self._pooled(ys, [1] * len(codes))
-        return pooled @ self.head.T + self.bias
-
-    def _in_parts(
-        self, layer: _Layer, codes: npt.NDArray[np.int64], table: Floats | None, x: Floats | None
-    ) -> Floats:
-        y = np.empty((len(codes), self.hidden), np.float32)
-        state = None
-        begins = range(0, len(codes), _STEPS)
-        for begin in reversed(begins) if layer.reverse else begins:
-            part = codes[begin : begin + _STEPS]
-            inputs = None if x is None else np.ascontiguousarray(x[begin : begin + _STEPS])
-            y[begin : begin + _STEPS], state = self._run(
-                layer, _Packed(part, [1] * len(part)), table, inputs, state
-            )
-        return y
 
     def _pooled(self, ys: list[Floats], sizes: list[int]) -> Floats:
         """The last layer's y (N, H) of each direction → (B, D H)."""

@@ -5,10 +5,7 @@ shows other classes. Texts and labels come from the user: they reach the page es
 load or run anything else. Knows nothing of models.
 """
 
-import base64
-import hashlib
 import html
-import json
 import os
 from collections.abc import Mapping, Sequence
 from string import Template
@@ -16,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from elman import series_page
+from elman import page
 from elman.checkpoint import write_whole
 from elman.data import ElmanError
+from elman.page import as_json, head, palette
 from elman.trajectory import Floats, Trajectory, percent, short, signed, strengths, verdict
 
 LEVELS = 6  # of a colour
@@ -27,8 +25,8 @@ BARS = 5  # classes at most
 MOVES = 8
 BEGINNING = 160  # characters of a text in the list of texts, and less where there is no room
 WIDTH, HEIGHT = 1000, 100  # of the curve, in its own units
-LIGHT = series_page.LIGHT | {"for": "10 98 184", "against": "224 122 0"}
-DARK = series_page.DARK | {"for": "86 156 240", "against": "226 128 32"}
+LIGHT = page.LIGHT | {"for": "10 98 184", "against": "224 122 0"}
+DARK = page.DARK | {"for": "86 156 240", "against": "226 128 32"}
 
 
 def write_page(path: str | os.PathLike[str], trajectories: Sequence[Trajectory], title: str) -> None:
@@ -38,26 +36,14 @@ def write_page(path: str | os.PathLike[str], trajectories: Sequence[Trajectory],
     data = [[_data(trajectory, cls) for cls in _choices(trajectory)] for trajectory in trajectories]
     many = len(trajectories) > 1
     text = _PAGE.substitute(
+        head=head(title, _STYLE, _SCRIPT),
         title=html.escape(title),
-        policy=f"default-src 'none'; img-src data:; style-src '{_hash(_STYLE)}'; script-src '{_hash(_SCRIPT)}'",
-        style=_STYLE,
         script=_SCRIPT,
-        data=_json(data),
+        data=as_json(data),
         contents=_contents(trajectories) if many else "",
         texts="\n".join(_article(t, trajectory, many) for t, trajectory in enumerate(trajectories)),
     )
     write_whole(path, text.encode("utf-8", "xmlcharrefreplace"))  # half a surrogate pair is no UTF-8
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _json(data: Any) -> str:
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    for letter in "<>&":  # no end of the script, no comment
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return text
 
 
 def _choices(trajectory: Trajectory) -> list[Any]:
@@ -192,17 +178,7 @@ _ARTICLE = Template("""<article id="t$t">
 <ol class="moves">$moves</ol>
 </article>""")
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="$policy">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>$title</title>
-<style>$style</style>
-</head>
+_PAGE = Template("""$head
 <body>
 <main>
 <h1 dir="auto">$title</h1>
@@ -219,10 +195,6 @@ $texts
 """)
 
 
-def _variables(colours: Mapping[str, str]) -> str:
-    return "".join(f"--{name}:{colour};" for name, colour in colours.items())
-
-
 def opacity(level: int) -> float:
     """Of a word's colour: the text on it stays readable."""
     return round(0.08 + 0.42 * level / LEVELS, 2)
@@ -237,10 +209,8 @@ def _tints() -> str:
 
 
 _STYLE = (
-    f"""
-:root {{ {_variables(LIGHT)} color-scheme: light dark }}
-@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}
-{_tints()}"""
+    palette(LIGHT, DARK)
+    + _tints()
     + """
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.45 system-ui, sans-serif }

@@ -22,7 +22,7 @@ from elman.class_config import ClassConfig
 from elman.class_corpus import Corpus, class_numbers
 from elman.class_data import filled
 from elman.class_evaluation import Evaluation, evaluation
-from elman.class_measures import probabilities
+from elman.class_measures import THRESHOLD, probabilities
 from elman.class_network import ClassNetwork
 from elman.cleaning import clean, fingerprints
 from elman.data import ElmanError
@@ -204,11 +204,11 @@ class TextClassifier:
             if minutes is not None:
                 minutes, epochs = minutes * (1 - LANGUAGE_SHARE), FINE_TUNING
         settings = Settings(self.learning_rate, minutes, epochs, averaging=self.averaging)
-        beside = corpus.baselines.logits(corpus.held.codes)[TF_IDF] if self.ngrams else None
+        beside = corpus.held_logits[TF_IDF] if self.ngrams else None
         run = ClassRun(
             corpus.training, corpus.held, config, self.batch_size, self.label_smoothing, corpus.weights, beside,
             settings, self.seed, initial, corpus.baselines.to_tensors() | {"seen": corpus.seen}, corpus.codec(),
-            {"texts": len(corpus.seen), "unlabelled_texts": len(corpus.unlabelled), "baselines": corpus.to_beat()},
+            {"texts": len(corpus.seen), "unlabelled_texts": len(corpus.unlabelled), "baselines": corpus.to_beat},
             keep,
         )  # fmt: skip
         carry_out(run, report, output, go_on, log, " nats per text")
@@ -241,7 +241,7 @@ class TextClassifier:
         def keep(file: ModelFile) -> None:
             found[:] = [file]
             if output is not None:
-                checkpoint.save(output, file.job, file.tensors, file.model, file.codec, file.training)
+                checkpoint.save_file(output, file)
 
         texts = (*corpus.training.codes, *corpus.unlabelled)
         run = LanguageRun(texts, config, Settings(LANGUAGE_RATE, share, epochs), self.seed, initial, keep)
@@ -296,7 +296,9 @@ class TextClassifier:
         found = self.predict_proba(X)
         if not self._several:
             return self.classes_[found.argmax(1)]
-        return [tuple(name for name, p in zip(self._classes, row, strict=True) if p > 0.5) for row in found]
+        return [
+            tuple(name for name, p in zip(self._classes, row, strict=True) if p > THRESHOLD) for row in found
+        ]
 
     def score(self, X: Any, y: Any) -> float:
         """The share of texts X whose label is that in y; where there may be several, whose labels are just those."""
@@ -343,8 +345,8 @@ class TextClassifier:
         )
         texts = list(map(clean, data.texts))
         codes = filled(self._words.encode_all(texts))
-        rules = Baselines.from_tensors(self._fitted().tensors, self._several)
-        logits = {"elman": self._logits(codes)} | (rules.logits(codes) if rules else {})
+        rules = self._rules.logits(codes) if self._rules else {}
+        logits = {"elman": self._logits(codes)} | rules
         labels = [(one,) for one in data.labels] if self._several and not data.several else data.labels
         seen = int(np.isin(fingerprints(texts), self._fitted().tensors["seen"]).sum())
         return evaluation(
@@ -384,9 +386,7 @@ class TextClassifier:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all. Raises ElmanError when it cannot be written."""
-        file = self._fitted()
-        checkpoint.check_writable(path)
-        checkpoint.save(path, file.job, file.tensors, file.model, file.codec, file.training)
+        checkpoint.save_file(path, self._fitted())
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:
@@ -411,8 +411,8 @@ class TextClassifier:
     def _take(self, file: ModelFile) -> None:
         self._file = file
         self._classes, self._several = tuple(file.codec["classes"]), file.model["several"]
-        self.__dict__.pop("_words", None)
-        self.__dict__.pop("_network", None)
+        for made in ("_words", "_network", "_rules"):
+            self.__dict__.pop(made, None)
 
     def _fitted(self) -> ModelFile:
         if self._file is None:
@@ -428,6 +428,10 @@ class TextClassifier:
         file = self._fitted()
         return ClassNetwork(file.model, file.tensors)
 
+    @cached_property
+    def _rules(self) -> Baselines | None:
+        return Baselines.from_tensors(self._fitted().tensors, self._several)
+
     def _codes(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
         return filled(self._words.encode_all(list(map(clean, texts))))
 
@@ -437,9 +441,8 @@ class TextClassifier:
         scales = tensors["scales"].astype(np.float64)
         found: npt.NDArray[np.float64] = scales[0] * self._network(codes)
         if len(scales) > 1:
-            rules = Baselines.from_tensors(tensors, self._several)
-            assert rules is not None
-            found = found + scales[1] * rules.logits(codes)[TF_IDF]
+            assert self._rules is not None
+            found = found + scales[1] * self._rules.logits(codes)[TF_IDF]
         return found
 
 
@@ -456,7 +459,7 @@ def _texts(X: Any) -> list[str]:
 
 
 def _introduction(corpus: Corpus, config: ClassConfig) -> str:
-    beat = ", ".join(f"{name} {figures['accuracy']:.1%}" for name, figures in corpus.to_beat().items())
+    beat = ", ".join(f"{name} {figures['accuracy']:.1%}" for name, figures in corpus.to_beat.items())
     ways = ", both ways" if config.bidirectional else ""
     layers = f"{config.num_layers} × " if config.num_layers > 1 else ""
     return (

@@ -3,11 +3,9 @@
 Knows arrays and a model; the table they came from and the file they go to are `series`'.
 """
 
-import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -209,21 +207,11 @@ class SeriesRun:
         return factors
 
     def _figures(self, result: Result) -> dict[str, Any]:
-        return {
-            "minutes": self.settings.minutes,
-            "epochs": self.settings.epochs,
-            "stopped": result.stopped,
-            "seconds": round(result.seconds, 1),
-            "steps": result.steps,
-            "best_step": result.best_step,
-            "training_loss": result.loss if math.isfinite(result.loss) else None,
-            "validation_loss": result.validation,
+        return result.figures(self.settings) | {
             "validation_values": result.validation_items,
             "series": len(self.series),
             "values": int(sum(map(len, self.series))),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "settings": self.settings.as_dict() | {"seed": self.seed, "batch_size": self.batch_size},
-            "curve": [[s, l if math.isfinite(l) else None, v] for s, l, v in result.history],
         }
 
 

@@ -4,16 +4,15 @@ Names come from the user's table, so they reach the page only inside the JSON, w
 them in as text. The page's own policy forbids it to load or run anything else.
 """
 
-import base64
-import hashlib
 import html
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from elman.page import DARK, LIGHT, as_json, head, palette
 
 if TYPE_CHECKING:
     from elman.series_plot import Drawing, Steps
@@ -24,14 +23,6 @@ DIGITS = (
 DOTS = 60  # steps ahead: so many actual values are dots, more are a line
 _PRECISION = 8  # significant digits in the file: more than are shown
 _EXACT = 2**53  # integers below this are exact in JavaScript
-LIGHT = {
-    "paper": "#ffffff", "ink": "#1b1f24", "muted": "#59636f", "line": "#dde2e8", "history": "#76818e",
-    "accent": "#0a62b8",
-}  # fmt: skip
-DARK = {
-    "paper": "#14171b", "ink": "#e8eaed", "muted": "#a7b0bb", "line": "#30363e", "history": "#8d97a3",
-    "accent": "#62a8f2",
-}  # fmt: skip
 
 
 def shade(bands: int, below: int = 0) -> float:
@@ -49,25 +40,13 @@ def page(drawings: "Sequence[Drawing]", steps: "Steps | None", title: str) -> by
         "shades": {len(d.intervals): _shades(len(d.intervals)) for d in drawings},
     }
     text = _PAGE.substitute(
+        head=head(title or "Forecast", _STYLE, _SCRIPT),
         title=html.escape(title or "Forecast"),
-        policy=f"default-src 'none'; img-src data:; style-src '{_hash(_STYLE)}'; script-src '{_hash(_SCRIPT)}'",
-        style=_STYLE,
         script=_SCRIPT,
-        data=_json(data),
+        data=as_json(data),
         **{name: _FIGURE.substitute(id=name, title=title) for name, title in _FIGURES.items()},
     )
     return text.encode("utf-8", "xmlcharrefreplace")  # half a surrogate pair is no UTF-8
-
-
-def _json(data: Any) -> str:
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    for letter in "<>&":  # no end of the script, no comment
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return text
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _shades(bands: int) -> list[float]:
@@ -145,17 +124,7 @@ _FIGURE = Template("""<section class="figure" id="$id">
 <div class="over" role="slider" tabindex="0" aria-label="$title: step" aria-valuemin="1"></div></div>
 </section>""")
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="$policy">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>$title</title>
-<style>$style</style>
-</head>
+_PAGE = Template("""$head
 <body>
 <main>
 <header>
@@ -183,15 +152,8 @@ $coverage
 """)
 
 
-def _variables(colours: Mapping[str, str]) -> str:
-    return "".join(f"--{name}:{colour};" for name, colour in colours.items())
-
-
 _STYLE = (
-    f"""
-:root {{ {_variables(LIGHT)} color-scheme: light dark }}
-@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}
-"""
+    palette(LIGHT, DARK)
     + """
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.45 system-ui, sans-serif }

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from elman import series_page
 from elman.checkpoint import write_whole
 from elman.data import ElmanError
-from elman.series_page import DOTS, LIGHT, shade
+from elman.page import LIGHT
+from elman.series_page import DOTS, shade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -189,9 +189,7 @@ class TextGenerator:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all. Raises ElmanError when it cannot be written."""
-        file = self._fitted()
-        checkpoint.check_writable(path)
-        checkpoint.save(path, file.job, file.tensors, file.model, file.codec, file.training)
+        checkpoint.save_file(path, self._fitted())
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:

@@ -3,10 +3,8 @@
 Knows codes and a model; the text they came from and the file they go to are `text`'s.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,28 +85,14 @@ class TextRun:
     def _figures(self, result: Result) -> dict[str, Any]:
         """The model file's training section. Losses are in nats per character."""
         text = self.corpus.text
-        return {
-            "minutes": self.settings.minutes,
-            "epochs": self.settings.epochs,
-            "stopped": result.stopped,
-            "seconds": round(result.seconds, 1),
-            "steps": result.steps,
-            "best_step": result.best_step,
+        return result.figures(self.settings) | {
             "characters_seen": result.items,
             "characters_per_second": round(result.items / max(result.seconds, 1e-3)),
-            "training_loss": _finite(result.loss),
-            "validation_loss": result.validation,
             "validation_characters": result.validation_items,
             "baselines": self.corpus.to_beat,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "data": {"name": text.name, "bytes": text.size, "characters": len(self.corpus.codes)},
             "settings": self.settings.as_dict() | self.sizes.as_dict() | {"seed": self.seed},
-            "curve": [[step, _finite(loss), nats] for step, loss, nats in result.history],
         }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None  # JSON has no NaN
 
 
 def mean_nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -95,6 +96,21 @@ class Result:
     items: int
     seconds: float
     history: list[tuple[int, float, float]]  # step, training loss since the last check, validation loss
+
+    def figures(self, settings: Settings) -> dict[str, Any]:
+        """What every job's model file says of its training, JSON-able."""
+        return {
+            "minutes": settings.minutes,
+            "epochs": settings.epochs,
+            "stopped": self.stopped,
+            "seconds": round(self.seconds, 1),
+            "steps": self.steps,
+            "best_step": self.best_step,
+            "training_loss": _finite(self.loss),
+            "validation_loss": self.validation,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "curve": [[step, _finite(loss), value] for step, loss, value in self.history],
+        }
 
 
 OnBest = Callable[[Result], None]
@@ -393,6 +409,10 @@ def train_seeded(
         result = train(job(), settings, report, resume, log, log_path, keep)
     keep(result)
     return result
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no NaN
 
 
 def _detached(state: Any) -> Any:
