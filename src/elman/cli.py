@@ -5,6 +5,7 @@ PyTorch is imported by training alone, and only after the first line is on the s
 """
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,6 +181,9 @@ def _is_number(argument: str) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code. Errors that a user can mend are one line on stderr."""
+    # Read once, when OpenMP is first loaded. By default an idle thread spins for milliseconds before it sleeps: beside
+    # another busy program that uses up the time that it needs for its next share of the work.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     given = _repeated(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(
