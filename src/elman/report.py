@@ -1,0 +1,152 @@
+"""What `explain` found out about a model on an input: the facts, as a data frame and on the terminal.
+
+Knows nothing of models and torch: someone else measures. The same facts as a page are `report_page`'s.
+
+Letters: T steps of the input, H units of one direction of one layer, K lags.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+
+DEFINITIONS: Mapping[str, tuple[str, str]] = {
+    "hidden": ("h[t], what a unit puts out after step t.", "Elman, Finding structure in time, 1990"),
+    "cell": (
+        "c[t] = f c[t-1] + i g, the memory inside an LSTM unit.",
+        "Hochreiter and Schmidhuber, Long short-term memory, 1997",
+    ),
+    "input_gate": ("i[t], from 0 to 1: how much of the candidate enters the cell.", "Hochreiter and Schmidhuber, 1997"),
+    "forget_gate": ("f[t], from 0 to 1: how much of the cell is kept.", "Gers et al., Learning to forget, 2000"),
+    "output_gate": ("o[t], from 0 to 1: how much of the cell is shown as h.", "Hochreiter and Schmidhuber, 1997"),
+    "candidate": ("g[t] or n[t], from -1 to 1: what would enter the state.", "Hochreiter and Schmidhuber, 1997"),
+    "reset_gate": ("r[t], from 0 to 1: how much of h[t-1] the candidate sees.", "Cho et al., 2014"),
+    "update_gate": ("z[t], from 0 to 1: how much of h[t-1] is kept.", "Cho et al., 2014"),
+    "tracks": (
+        "r, Pearson's correlation over all steps between a unit's value and a feature of the input; only what is beyond "
+        "chance for as many units and features is listed.",
+        "after Karpathy, Johnson and Fei-Fei, Visualizing and understanding recurrent networks, 2015",
+    ),
+    "gradient": (
+        "|dL[t] / dx[t-k]|, the norm of the gradient of a step's loss with respect to the layers' input k steps before, "
+        "mean over places.",
+        "Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013",
+    ),
+    "half-life": (
+        "steps in which the gradient norm halves: ln 2 / -slope of its logarithm over the lags, by least squares.",
+        "after Hochreiter, 1991, and Bengio, Simard and Frasconi, 1994",
+    ),
+    "gradient horizon": ("the smallest number of steps that hold 95 % of the sum of gradient norms.", "elman"),
+    "context": (
+        "the mean loss of a step when the model reads only the last k steps, from a zero state.",
+        "after Khandelwal et al., Sharp nearby, fuzzy far away, 2018",
+    ),
+    "horizon": (
+        "the smallest k whose loss is within 5 % of what context gains in all.",
+        "after Khandelwal et al., 2018",
+    ),
+    "attribution": (
+        "integrated gradients: the input's distance from zero times the gradient's mean on the way there, summed over "
+        "the numbers of a step. They add up to the output's change.",
+        "Sundararajan, Taly and Yan, Axiomatic attribution for deep networks, 2017; computed by captum",
+    ),
+}  # fmt: skip
+"""What each number is, and where its definition comes from."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What one direction of one recurrent layer did: quantity ("hidden", "cell", "forget_gate", …) → (T, H)."""
+
+    name: str  # "layer 1", "layer 1, backwards", "encoder, layer 1"
+    cell: str  # "lstm", "gru", "rnn", or the class of a cell of one's own
+    values: Mapping[str, Floats]
+
+    @property
+    def units(self) -> int:
+        return int(next(iter(self.values.values())).shape[1])
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A unit that follows a feature of the input."""
+
+    layer: str
+    quantity: str
+    unit: int
+    feature: str  # "inside quotes"
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How far back the input matters. Index k of `gradient` is k steps before, from 0; `context[j]` is the loss with
+    the last `steps_given[j]` steps. unit: of the loss, "nats"; "difference" where there is no loss, and the context
+    curve is the relative distance of the output from that with all steps."""
+
+    gradient: Floats  # (K,)
+    half_life: float  # steps; infinite where the gradient does not shrink
+    growth: float  # factor a step
+    gradient_horizon: int
+    steps_given: tuple[int, ...]
+    context: Floats
+    horizon: int
+    unit: str
+    places: int  # over how many the means are
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measure of health of a layer, and what it means. `advice` is empty where nothing is wrong."""
+
+    layer: str
+    measure: str  # "forget gates shut"
+    value: float
+    shown: str  # the value as text: "3 %"
+    verdict: Literal["good", "warning", "bad"]
+    definition: str
+    source: str
+    sentence: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What moved one prediction: a number for each step from `first` on."""
+
+    prediction: str  # "e after “…the”", "positive"
+    first: int
+    values: Floats
+    output: float  # of the model, in `unit`, on the input
+    baseline: float  # on an input of zeros
+    gap: float  # between the sum of values and output - baseline
+    unit: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `explain` found. steps: what stands at each, a character, word, date or number. guesses: after each step the
+    likeliest predictions with their probabilities, or () where the model predicts at the end alone. losses: of what
+    came after each step, in `Memory.unit`; NaN where that is not known. score: the running score of a classifier after
+    each step, -1 to 1, or the like, else None."""
+
+    title: str
+    kind: Literal["text", "labels", "series", "layer"]
+    facts: Mapping[str, str]  # what the model is, by name
+    step: str  # "character", "word", "segment", "step"
+    steps: tuple[str, ...]
+    layers: tuple[Traced, ...]
+    tracked: tuple[Tracked, ...]
+    memory: Memory
+    health: tuple[Finding, ...]
+    attribution: Attribution | None
+    guesses: tuple[tuple[tuple[str, float], ...], ...] = ()
+    losses: Floats | None = None
+    notes: tuple[str, ...] = ()
+    """What the reader must know: that an ensemble's first network is shown, say."""
