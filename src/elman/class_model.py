@@ -15,19 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.class_config import ClassConfig
-from elman.layers import GRU, LSTM, RNN
+from elman.named_layers import make_layers
 
-CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 T = TypeVar("T")
 
 NEGATIVES = 512  # words that a step of the language model is compared with
 
 
 def _layers(config: ClassConfig, num_layers: int, bidirectional: bool) -> Any:
-    between = config.dropout if num_layers > 1 else 0.0  # torch warns of it with one layer
-    beyond = {"forget_bias": 1.0} if config.cell == "lstm" else {}
-    return CELLS[config.cell](
-        config.embedding_size, config.hidden_size, num_layers, dropout=between, bidirectional=bidirectional,
+    """Without recurrence, a step sees its own word alone: with what pools them, a network over averaged words."""
+    beyond: dict[str, Any] = {"forget_bias": 1.0} if config.cell == "lstm" else {}
+    return make_layers(
+        config.cell, config.embedding_size, config.hidden_size, num_layers, config.dropout, bidirectional,
         init="orthogonal", **beyond,
     )  # fmt: skip
 
@@ -68,18 +67,23 @@ class ClassModel(nn.Module):
     def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         """x (1 + T, B): lengths, and below them codes, padded with 0 → logits (B, C); no state is carried."""
         lengths, codes = x[0], x[1:]
-        y, last = self.layers(embedded(self.embedding, codes, self.config, self.training), lengths=lengths)
-        pooled = F.dropout(self._pooled(y, last, lengths), self.config.dropout, self.training)
-        return self.head(pooled), None
+        return self.logits(embedded(self.embedding, codes, self.config, self.training), lengths), None
 
-    def _pooled(self, y: Tensor, state: Any, lengths: Tensor) -> Tensor:
+    def logits(self, e: Tensor, lengths: Tensor) -> Tensor:
+        """Embedded texts (T, B, E) of lengths (B,) → (B, C)."""
+        y, _ = self.layers(e, lengths=lengths)
+        pooled = F.dropout(self._pooled(y, lengths), self.config.dropout, self.training)
+        found: Tensor = self.head(pooled)
+        return found
+
+    def _pooled(self, y: Tensor, lengths: Tensor) -> Tensor:
         """y (T, B, D H), zero past the ends → (B, D H)."""
-        kind = self.config.pooling
+        kind, hidden = self.config.pooling, self.config.hidden_size
         if kind == "mean":
             return y.sum(0) / lengths[:, None]
-        if kind == "last":
-            h: Tensor = state[0] if isinstance(state, tuple) else state
-            return h[-2:].transpose(0, 1).flatten(1) if self.config.bidirectional else h[-1]
+        if kind == "last":  # of each direction
+            ends = y[lengths - 1, torch.arange(y.shape[1], device=y.device), :hidden]
+            return torch.cat((ends, y[0, :, hidden:]), 1)
         past = (torch.arange(len(y), device=y.device)[:, None] >= lengths)[..., None]
         if kind == "max":
             return y.masked_fill(past, -torch.inf).amax(0)

@@ -13,14 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.data import ElmanError
-from elman.layers import GRU, LSTM, RNN
-from elman.sizes import check_sizes
+from elman.named_layers import make_layers
+from elman.sizes import COMPARED, check_sizes
 
-_CELLS: dict[str, tuple[type[RNN] | type[GRU] | type[LSTM], int]] = {
-    "rnn": (RNN, 1),
-    "gru": (GRU, 3),
-    "lstm": (LSTM, 4),
-}
+WINDOW = 16  # symbols that a step of "feedforward" sees
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_sizes(
             self.cell,
+            COMPARED,
             hidden_size=self.hidden_size,
             num_layers=self.num_layers,
             embedding_size=self.embedding_size,
@@ -64,22 +61,21 @@ class Model(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        layer, gates = _CELLS[config.cell]
         self.embedding = nn.Embedding(config.vocabulary, config.embedding_size)
-        between = config.dropout if config.num_layers > 1 else 0.0  # torch warns of it with one layer
-        self.layers = layer(config.embedding_size, config.hidden_size, config.num_layers, dropout=between)
+        sizes = config.embedding_size, config.hidden_size, config.num_layers
+        self.layers = make_layers(config.cell, *sizes, config.dropout, window=WINDOW)
         self.head = nn.Linear(config.hidden_size, config.vocabulary)
         if config.tied:
             nn.init.normal_(self.embedding.weight, std=config.embedding_size**-0.5)
             del self.head.weight  # so that neither parameters() nor state_dict() holds it twice
-        self._initialise(gates)
+        self._initialise()
 
     @torch.no_grad()
-    def _initialise(self, gates: int) -> None:
+    def _initialise(self) -> None:
         hidden = self.config.hidden_size
         for name, parameter in self.layers.named_parameters():
             if name.startswith("weight_hh"):
-                for gate in parameter.view(gates, hidden, hidden):
+                for gate in parameter.view(-1, hidden, hidden):
                     nn.init.orthogonal_(gate)
             elif name.startswith("bias"):
                 nn.init.zeros_(parameter)
@@ -93,5 +89,9 @@ class Model(nn.Module):
         y, state = self.layers.forward_tokens(tokens, self.embedding.weight, state)
         if self.training and self.config.dropout > 0:
             y = y * F.dropout(torch.ones_like(y[0]), self.config.dropout)
+        return self.logits(y.flatten(0, 1)), state
+
+    def logits(self, y: Tensor) -> Tensor:
+        """(N, H) of the last layer -> (N, V)."""
         weight = self.embedding.weight if self.config.tied else self.head.weight
-        return F.linear(y.flatten(0, 1), weight, self.head.bias), state
+        return F.linear(y, weight, self.head.bias)

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
+Guesses = tuple[tuple[str, float], ...]
+"""The likeliest predictions after a step, with their probabilities or values."""
 
 DEFINITIONS: Mapping[str, tuple[str, str]] = {
     "hidden": ("h[t], what a unit puts out after step t.", "Elman, Finding structure in time, 1990"),
@@ -66,6 +68,7 @@ class Traced:
     name: str  # "layer 1", "layer 1, backwards", "encoder, layer 1"
     cell: str  # "lstm", "gru", "rnn", or the class of a cell of one's own
     values: Mapping[str, Floats]
+    recurrent: Floats  # (G*H, H) the recurrent weights; (0, H) of a cell without
 
     @property
     def units(self) -> int:
@@ -146,7 +149,7 @@ class Report:
     memory: Memory
     health: tuple[Finding, ...]
     attribution: Attribution | None
-    guesses: tuple[tuple[tuple[str, float], ...], ...] = ()
+    guesses: tuple[Guesses, ...] = ()
     losses: Floats | None = None
     notes: tuple[str, ...] = ()
     """What the reader must know: that an ensemble's first network is shown, say."""

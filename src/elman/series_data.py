@@ -73,20 +73,25 @@ class Data:
 
     def drawing(self, k: int, end: int, columns: Mapping[str, Floats], came: bool) -> Drawing:
         """Series k up to value `end`, and its forecast, each of `columns` (steps,). came: with what followed."""
-        panel, one = self.panels[0], self.series[k]
-        start = panel.starts[k % len(panel.ids)]
+        one = self.series[k]
         middle = "median" if "median" in columns else "mean"
         steps = len(columns[middle])
-        times = following((start,), end + steps - 1, panel.frequency)
-        times = (times.tz_localize(None) if getattr(times, "tz", None) else times).to_numpy()
-        first = getattr(start, "tz_localize", lambda _: start)(None)
-        whole = np.concatenate((np.array([first]).astype(times.dtype), times))
+        whole = self.times(k, end + steps)
         levels = [float(name.removeprefix("lo-")) for name in columns if name.startswith("lo-")]
         intervals = {level: (columns[f"lo-{level:g}"], columns[f"hi-{level:g}"]) for level in levels}
         return Drawing(
             self.names[k], whole[:end], one.values[:end], whole[end:], columns[middle], middle, intervals,
             one.values[end : end + steps] if came else None,
         )  # fmt: skip
+
+    def times(self, k: int, count: int) -> Any:
+        """The first `count` time steps of series k (count,), of those that it has and of those that follow."""
+        panel = self.panels[0]
+        start = panel.starts[k % len(panel.ids)]
+        times = following((start,), count - 1, panel.frequency)
+        times = (times.tz_localize(None) if getattr(times, "tz", None) else times).to_numpy()
+        first = getattr(start, "tz_localize", lambda _: start)(None)
+        return np.concatenate((np.array([first]).astype(times.dtype), times))
 
     def frame(self, steps: int, columns: Mapping[str, Floats]) -> Any:
         """A table of forecasts, each of `columns` (series, steps); with several targets, each named before it."""

@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from elman.layers import GRU, LSTM, RNN
+from elman.feedforward import FeedForward
+from elman.named_layers import make_layers
 from elman.series_loss import width
 from elman.windows import Shape, bases, scaled, unpacked
 
-CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 NARROW = -1.0  # so that distances between quantiles begin small
 LEAST = 1e-3  # of a window's scale: how narrow a distribution may be
 
@@ -71,8 +71,10 @@ class Member(nn.Module):
         self.config = config
         shape, hidden, embedding = config.shape, config.hidden_size, config.embedding_size
         self.embedding = nn.Linear(shape.segment * (1 + shape.past + shape.future), embedding)
-        self.encoder = CELLS[config.cell](embedding, hidden)
-        self.decoder = CELLS[config.cell](embedding, hidden)
+        # One step of an RNN has no recurrence: it is a feed-forward layer of what it reads and what it starts from.
+        whole, cell = config.cell == "feedforward", config.cell
+        self.encoder = Whole(shape, embedding, hidden) if whole else make_layers(cell, embedding, hidden)
+        self.decoder = make_layers("rnn" if whole else cell, embedding, hidden)
         self.positions = nn.Parameter(torch.randn(shape.segments, embedding) * 0.1)
         self.future = nn.Linear(shape.segment * shape.future, embedding, bias=False) if shape.future else None
         self.static = nn.Linear(shape.static, embedding, bias=False) if shape.static else None
@@ -81,15 +83,23 @@ class Member(nn.Module):
 
     def forward(self, read: Tensor, ahead: Tensor, static: Tensor, simple: Tensor) -> Tensor:
         """read (B, S, ·), ahead (B, R, ·), static (B, ·), simple (B, A, K) → mixture + raw numbers, (B, H, 1 + C)."""
-        shape, batch = self.config.shape, len(read)
-        embedded = self.embedding(read)
+        return self.decode(self.encoder(self.embedded(read, static))[1], ahead, static, simple)
+
+    def embedded(self, read: Tensor, static: Tensor) -> Tensor:
+        """What enters the encoder (S, B, E)."""
+        found = self.embedding(read)
+        if self.static is not None:
+            found = found + self.static(static)[:, None]
+        return self._dropped(F.silu(found)).transpose(0, 1)
+
+    def decode(self, state: Any, ahead: Tensor, static: Tensor, simple: Tensor) -> Tensor:
+        """The encoder's last state → mixture + raw numbers, (B, H, 1 + C)."""
+        shape, batch = self.config.shape, len(ahead)
         steps = self.positions[:, None].expand(-1, batch, -1)
         if self.future is not None:
             steps = steps + self.future(ahead).transpose(0, 1)
         if self.static is not None:
-            about = self.static(static)
-            embedded, steps = embedded + about[:, None], steps + about
-        _, state = self.encoder(self._dropped(F.silu(embedded)).transpose(0, 1))
+            steps = steps + self.static(static)
         start = (
             tuple(s.repeat(1, shape.segments, 1) for s in state)
             if isinstance(state, tuple)
@@ -106,6 +116,19 @@ class Member(nn.Module):
 
     def _dropped(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.config.dropout, self.training)
+
+
+class Whole(nn.Module):
+    """Without recurrence: a feed-forward layer that sees all segments at once."""
+
+    def __init__(self, shape: Shape, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.layer = FeedForward(input_size, hidden_size, window=shape.input_length // shape.segment)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (S, B, E) → the output of the last step (1, B, U), twice: it is what the decoder starts from, too."""
+        y, _ = self.layer(x[-1:], x[:-1])
+        return y, y
 
 
 def segments(z: Any, past: Any, future: Any, shape: Shape) -> tuple[Any, Any]:
