@@ -345,7 +345,7 @@ def every_window(
     model: elman.Forecaster, frame: pandas.DataFrame, begin: int, horizon: int
 ) -> tuple[float, float]:
     """(MSE, MAE) of forecasts from every hour on, from `begin` to a horizon before the frame's end."""
-    data = model._read(frame, 0)  # a backtest's table of a million windows would not fit into memory
+    data = model.read(frame, 0)  # a backtest's table of a million windows would not fit into memory
     ends = list(range(begin, len(frame) - horizon + 1))
     errors = []
     for name, series in zip(data.names, data.series, strict=True):

@@ -397,7 +397,7 @@ def test_several_targets(table) -> None:
 def test_an_ensemble_is_the_mean_of_its_members(table, tmp_path: Path) -> None:
     small = {"hidden_size": 16, "batch_size": 64, "learning_rate": 5e-3}
     model = elman.Forecaster(7, ensemble=3, **small).fit(table, epochs=0.5, progress=False)
-    tensors = model._fitted().tensors
+    tensors = model.file.tensors
     first, second = (tensors[f"members.{k}.encoder.weight_hh_l0"] for k in (0, 1))
     assert np.abs(first - second).mean() > 0.05
     model.save(tmp_path / "m.elman")

@@ -133,7 +133,7 @@ TextGenerator("gru", **{SMALL}, dropout=0.2).fit("text.txt", epochs=1.5, output=
         )
     resumed = TextGenerator("gru", **SMALL, dropout=0.2)
     resumed.fit(SHORT, epochs=1.5, output=output, resume=True, progress=False)
-    a, b = whole._fitted(), resumed._fitted()
+    a, b = whole.file, resumed.file
     assert a.training["curve"] == b.training["curve"]
     assert a.training["validation_loss"] == b.training["validation_loss"]
     for name, tensor in a.tensors.items():

@@ -289,7 +289,7 @@ class TextClassifier:
 
         An empty text is read as one unknown word. Raises ElmanError for what are no texts.
         """
-        return probabilities(self._logits(self._codes(_texts(X))), self._several)
+        return probabilities(self._logits(self.encode(_texts(X))), self._several)
 
     def predict(self, X: Any) -> Any:
         """The likeliest label of each of texts X (N,); where there may be several, a tuple of those above one half."""
@@ -348,7 +348,7 @@ class TextClassifier:
         rules = self._rules.logits(codes) if self._rules else {}
         logits = {"elman": self._logits(codes)} | rules
         labels = [(one,) for one in data.labels] if self._several and not data.several else data.labels
-        seen = int(np.isin(fingerprints(texts), self._fitted().tensors["seen"]).sum())
+        seen = int(np.isin(fingerprints(texts), self.file.tensors["seen"]).sum())
         return evaluation(
             logits, class_numbers(labels, classes, self._several), data.texts, data.places, classes, self._several,
             seen, data.notes,
@@ -386,7 +386,7 @@ class TextClassifier:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all. Raises ElmanError when it cannot be written."""
-        checkpoint.save_file(path, self._fitted())
+        checkpoint.save_file(path, self.file)
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:
@@ -399,7 +399,7 @@ class TextClassifier:
     @property
     def info(self) -> dict[str, Any]:
         """What the model is and how it was trained, JSON-able."""
-        file = self._fitted()
+        file = self.file
         weights = [
             tensor.size
             for name, tensor in file.tensors.items()
@@ -414,30 +414,33 @@ class TextClassifier:
         for made in ("_words", "_network", "_rules"):
             self.__dict__.pop(made, None)
 
-    def _fitted(self) -> ModelFile:
+    @property
+    def file(self) -> ModelFile:
+        """The trained model as it is saved. Raises ElmanError before there is one."""
         if self._file is None:
             raise ElmanError("there is no model yet: call fit first, or elman.load a model file.")
         return self._file
 
     @cached_property
     def _words(self) -> Words:
-        return Words.from_config(self._fitted().codec["words"])
+        return Words.from_config(self.file.codec["words"])
 
     @cached_property
     def _network(self) -> ClassNetwork:
-        file = self._fitted()
+        file = self.file
         return ClassNetwork(file.model, file.tensors)
 
     @cached_property
     def _rules(self) -> Baselines | None:
-        return Baselines.from_tensors(self._fitted().tensors, self._several)
+        return Baselines.from_tensors(self.file.tensors, self._several)
 
-    def _codes(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
+    def encode(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
+        """Codes of the words of each text; of one without any, that of an unknown word."""
         return filled(self._words.encode_all(list(map(clean, texts))))
 
     def _logits(self, codes: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float64]:
         """Calibrated logits (N, C): the network's, and where the model has n-grams, theirs."""
-        tensors = self._fitted().tensors
+        tensors = self.file.tensors
         scales = tensors["scales"].astype(np.float64)
         found: npt.NDArray[np.float64] = scales[0] * self._network(codes)
         if len(scales) > 1:

@@ -228,7 +228,7 @@ class Forecaster:
         covariates that are missing.
         """
         steps = self.horizon if horizon is None else check_horizon(horizon)
-        data = self._read(source, steps, futr_df)
+        data = self.read(source, steps, futr_df)
         ends = list(map(len, data.series))
         return data.frame(steps, self._columns(self._ahead(data.names, data.series, ends, steps), levels))
 
@@ -245,7 +245,7 @@ class Forecaster:
         self-contained .html page. Raises as `predict` does, and ElmanError for what cannot be drawn."""
         check_picture(path)
         steps = self.horizon if horizon is None else check_horizon(horizon)
-        data = self._read(source, steps, futr_df)
+        data = self.read(source, steps, futr_df)
         numbers = data.chosen(series)
         chosen = [data.series[k] for k in numbers]
         ends = list(map(len, chosen))
@@ -255,9 +255,9 @@ class Forecaster:
             for j, (k, end) in enumerate(zip(numbers, ends, strict=True))
         ])  # fmt: skip
 
-    def _read(self, source: Any, ahead: int, futr_df: Any = None) -> Data:
-        """The series of a table of the model's frequency."""
-        codec = self._fitted().codec
+    def read(self, source: Any, ahead: int = 0, futr_df: Any = None) -> Data:
+        """The series of a table of the model's frequency, covariates known `ahead` steps beyond. Raises as `predict`."""
+        codec = self.file.codec
         encoding = Encoding.from_dict(codec["covariates"])
         data = series_data.read(
             source, self.columns, self.frequency, ahead, self._beyond, encoding, futr_df=futr_df
@@ -301,7 +301,7 @@ class Forecaster:
         return whole.as_counts() if self.loss == "negative_binomial" else whole
 
     def _calibrated(self, found: Floats, mean: Floats | None, scale: Floats) -> "Forecast":
-        factors, middle = self._fitted().tensors["calibration"], found.shape[-1] // 2
+        factors, middle = self.file.tensors["calibration"], found.shape[-1] // 2
         median = found[..., middle : middle + 1]
         distance = scale[:, :, None] if self.loss in POINT else found - median
         found = median + factors * distance
@@ -336,17 +336,17 @@ class Forecaster:
         from elman.backtest import backtest
 
         windows = check_horizon(windows, "windows")
-        data = self._read(source, 0)
+        data = self.read(source, 0)
         return backtest(data, windows, self._network().shape, self.levels, self._ahead, self._columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all. Raises ElmanError when it cannot be written."""
-        checkpoint.save_file(path, self._fitted())
+        checkpoint.save_file(path, self.file)
 
     @property
     def info(self) -> dict[str, Any]:
         """What the model is and how it was trained, JSON-able."""
-        file = self._fitted()
+        file = self.file
         parameters = sum(t.size for t in file.tensors.values())
         about = {"job": file.job, "elman": file.written_by, **file.codec, **file.model}
         return {**about, "parameters": int(parameters), "training": file.training}
@@ -362,7 +362,9 @@ class Forecaster:
         made.columns, made._file = Columns.from_dict(codec), file
         return made
 
-    def _fitted(self) -> ModelFile:
+    @property
+    def file(self) -> ModelFile:
+        """The trained model as it is saved. Raises ElmanError before there is one."""
         if self._file is None:
             raise ElmanError("there is no model yet: call fit first, or elman.load a model file.")
         return self._file
@@ -371,7 +373,7 @@ class Forecaster:
         if self._made is None:
             from elman.series_network import SeriesNetwork
 
-            file = self._fitted()
+            file = self.file
             self._made = SeriesNetwork(file.model, file.tensors)
         return self._made
 

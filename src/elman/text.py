@@ -58,7 +58,7 @@ class TextGenerator:
             "batch_size": batch_size,
             "chunk_length": chunk_length,
         }
-        check_sizes(cell, **self._chosen, seed=seed, averaging=averaging)
+        check_sizes(cell, seed=seed, averaging=averaging, **self._chosen)
         self.cell, self.seed, self.tied, self.averaging = cell, seed, tied, averaging
         self._file: ModelFile | None = None
         self._codec: Characters | None = None
@@ -177,7 +177,7 @@ class TextGenerator:
         codes = self._fitted_codec().encode_file(open_text(source))
         total, count = stream.score(self._network(writes=False), codes)
         nats = total / count
-        baseline = Baseline.from_tensors(self._fitted().tensors)
+        baseline = Baseline.from_tensors(self.file.tensors)
         return {
             "nats_per_char": nats,
             "bits_per_char": nats / math.log(2),
@@ -189,7 +189,7 @@ class TextGenerator:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all. Raises ElmanError when it cannot be written."""
-        checkpoint.save_file(path, self._fitted())
+        checkpoint.save_file(path, self.file)
 
     @classmethod
     def from_file(cls, file: ModelFile) -> Self:
@@ -202,24 +202,26 @@ class TextGenerator:
     @property
     def info(self) -> dict[str, Any]:
         """What the model is and how it was trained, JSON-able."""
-        file = self._fitted()
+        file = self.file
         weights = [tensor.size for name, tensor in file.tensors.items() if not name.startswith("baseline.")]
         about = {"job": file.job, "elman": file.written_by, **file.model, "parameters": int(sum(weights))}
         return {**about, "training": file.training}
 
-    def _fitted(self) -> ModelFile:
+    @property
+    def file(self) -> ModelFile:
+        """The trained model as it is saved. Raises ElmanError before there is one."""
         if self._file is None:
             raise ElmanError("there is no model yet: call fit first, or elman.load a model file.")
         return self._file
 
     def _fitted_codec(self) -> Characters:
         if self._codec is None:
-            self._codec = Characters.from_config(self._fitted().codec)
+            self._codec = Characters.from_config(self.file.codec)
         return self._codec
 
     def _network(self, writes: bool) -> Any:
         """The native network, for writing or for scoring; made once."""
-        file = self._fitted()
+        file = self.file
         if writes not in self._networks:
             self._networks[writes] = stream.build_network(file.model, file.tensors, writes_unknown=not writes)
         return self._networks[writes]
