@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from elman.data import ElmanError
-from elman.sizes import check_sizes
+from elman.sizes import COMPARED, check_sizes
 
 POOLINGS = ("attention", "mean", "max", "last")
 _SHARES = ("dropout", "embedding_dropout", "word_dropout")
@@ -37,7 +37,8 @@ class ClassConfig:
 
     def __post_init__(self) -> None:
         check_sizes(
-            self.cell, hidden_size=self.hidden_size, num_layers=self.num_layers, embedding_size=self.embedding_size
+            self.cell, COMPARED, hidden_size=self.hidden_size, num_layers=self.num_layers,
+            embedding_size=self.embedding_size,
         )  # fmt: skip
         for name in _SHARES:
             share = getattr(self, name)

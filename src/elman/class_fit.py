@@ -25,9 +25,8 @@ from elman.class_data import Coded, Codes, TextBatches, padded
 from elman.class_measures import fit_scales
 from elman.class_model import ClassModel, LanguageModel, for_classifier
 from elman.data import Batches
-from elman.progress import Report
 from elman.schedule import Settings
-from elman.training import Job, LogKind, Result, Resume, train_seeded
+from elman.training import Job, Result, SeededRun
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -39,7 +38,7 @@ _BETWEEN = np.zeros(1, np.int32)  # between two texts
 
 
 @dataclass(frozen=True)
-class ClassRun:
+class ClassRun(SeededRun):
     """One run that learns classes.
 
     initial: tensors to begin with, by the model's names. weights (C,): of the classes in the loss. beside (n, C):
@@ -61,10 +60,6 @@ class ClassRun:
     codec: dict[str, Any]
     about: dict[str, Any]
     keep: Callable[[ModelFile], None]
-
-    def train(self, report: Report, resume: Resume | None, log: LogKind, log_path: Path) -> Result:
-        """Trains to the end of the budget. Raises what `training.train` raises."""
-        return train_seeded(self._job, self.seed, self.settings, report, resume, log, log_path, self._keep)
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""
@@ -172,7 +167,7 @@ class LanguageBatches:
 
 
 @dataclass(frozen=True)
-class LanguageRun:
+class LanguageRun(SeededRun):
     """One run that learns the language of texts, for a classifier of `config` to begin with.
 
     initial: tensors to begin with, by the classifier's names. `keep` is given its tensors whenever they are better.
@@ -184,10 +179,6 @@ class LanguageRun:
     seed: int
     initial: Tensors
     keep: Callable[[ModelFile], None]
-
-    def train(self, report: Report, resume: Resume | None, log: LogKind, log_path: Path) -> Result:
-        """Trains to the end of the budget. Raises what `training.train` raises."""
-        return train_seeded(self._job, self.seed, self.settings, report, resume, log, log_path, self._keep)
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""

@@ -5,12 +5,12 @@ Codec, model, loss and measure of one job behind scikit-learn's protocol. Needs 
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,9 @@ from elman.text_sources import listed
 from elman.trajectory import Trajectory
 from elman.vectors import read_vectors
 from elman.words import Words
+
+if TYPE_CHECKING:
+    from elman.class_fit import ClassRun
 
 EPOCHS = 40.0  # at most, when no budget is given
 FINE_TUNING = 3.0  # epochs at most that learn labels, where the language is known: it begins to memorise
@@ -141,6 +144,28 @@ class TextClassifier:
         if output is not None:
             checkpoint.check_writable(output)
         report = Report(progress, unit="texts")
+        corpus = self.training_data(
+            X, y, report, unlabelled=unlabelled, text=text, label=label, separator=separator
+        )
+        config, initial = self.beginning(corpus)
+        report.line(_introduction(corpus, config))
+        self._train(
+            corpus, config, initial, minutes, EPOCHS if brief else epochs, report, output, resume, log
+        )
+        return self
+
+    def training_data(
+        self,
+        X: Any,
+        y: Any,
+        report: Report,
+        *,
+        unlabelled: Any = None,
+        text: str = "text",
+        label: str = "label",
+        separator: str | None = None,
+    ) -> Corpus:
+        """What `fit` reads, ready to train on, with the baselines' results. Raises what that raises of texts."""
         data = read_labelled(X, text, label, separator) if y is None else from_lists(X, y)
         more = None if unlabelled is None else read_texts(unlabelled, text)
         for note in (*data.notes, *(more.notes if more else ())):
@@ -148,18 +173,18 @@ class TextClassifier:
         report.line(
             f"{len(data.texts):,} texts, {len(data.classes)} classes: learning their words, and what is to beat"
         )
-        corpus = Corpus.read(
+        return Corpus.read(
             data, more.texts if more else (), self.words, self.vocabulary_size, self.class_weight, self.seed
         )
+
+    def beginning(self, corpus: Corpus) -> tuple[ClassConfig, dict[str, npt.NDArray[Any]]]:
+        """What the network is made of, and tensors that it begins with. Raises ElmanError for parameters that make no
+        sense, and for word vectors that cannot be used."""
         initial = self._vectors(corpus.words)
-        config = self._config(corpus.words.size, len(corpus.classes), corpus.several, more is not None)
+        config = self._config(corpus.words.size, len(corpus.classes), corpus.several, bool(corpus.unlabelled))
         if initial:
             config = replace(config, embedding_size=initial["embedding.weight"].shape[1])
-        report.line(_introduction(corpus, config))
-        self._train(
-            corpus, config, initial, minutes, EPOCHS if brief else epochs, report, output, resume, log
-        )
-        return self
+        return config, initial
 
     def _config(self, vocabulary: int, classes: int, several: bool, much: bool) -> ClassConfig:
         """Raises ElmanError for parameters that make no sense."""
@@ -189,8 +214,6 @@ class TextClassifier:
         go_on: bool,
         log: Literal["csv", "tensorboard"] | None,
     ) -> None:
-        from elman.class_fit import ClassRun
-
         def keep(file: ModelFile) -> None:
             self._take(file)
             if output is not None:
@@ -203,17 +226,31 @@ class TextClassifier:
             )
             if minutes is not None:
                 minutes, epochs = minutes * (1 - LANGUAGE_SHARE), FINE_TUNING
+        run = self.training_run(corpus, config, initial, minutes, epochs, keep)
+        carry_out(run, report, output, go_on, log, " nats per text")
+        if language is not None and self.info["training"]["stopped"] == "finished":
+            language.unlink(missing_ok=True)
+
+    def training_run(
+        self,
+        corpus: Corpus,
+        config: ClassConfig,
+        initial: Mapping[str, npt.NDArray[Any]],
+        minutes: float | None,
+        epochs: float | None,
+        keep: Callable[[ModelFile], None],
+    ) -> "ClassRun":
+        """The run that learns labels; the language is not learned in it."""
+        from elman.class_fit import ClassRun
+
         settings = Settings(self.learning_rate, minutes, epochs, averaging=self.averaging)
         beside = corpus.held_logits[TF_IDF] if self.ngrams else None
-        run = ClassRun(
+        return ClassRun(
             corpus.training, corpus.held, config, self.batch_size, self.label_smoothing, corpus.weights, beside,
             settings, self.seed, initial, corpus.baselines.to_tensors() | {"seen": corpus.seen}, corpus.codec(),
             {"texts": len(corpus.seen), "unlabelled_texts": len(corpus.unlabelled), "baselines": corpus.to_beat},
             keep,
         )  # fmt: skip
-        carry_out(run, report, output, go_on, log, " nats per text")
-        if language is not None and self.info["training"]["stopped"] == "finished":
-            language.unlink(missing_ok=True)
 
     def _pretrains(self, corpus: Corpus) -> bool:
         if self.pretrain is not None:

@@ -274,9 +274,7 @@ class Layers(nn.RNNBase, Sequenced):
         if tokens.dim() != 2:
             raise ValueError(f"tokens must be (T, B), got {tokens.dim()} dimensions")
         if self._has_options():
-            embedded = F.embedding(tokens, embedding)
-            y, state = self(embedded.transpose(0, 1) if self.batch_first else embedded, state)
-            return y.transpose(0, 1) if self.batch_first else y, state
+            return super().forward_tokens(tokens, embedding, state)
         steps, batch = tokens.shape
         _check_steps(steps)
         h0, c0 = self._split_state(state)

@@ -9,7 +9,7 @@ D directions (1 or 2), N rows.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -144,6 +144,15 @@ class Sequenced(Options):
 
     def _check_input(self, x: Any, layout: Layout, states: Sequence[Tensor] | None) -> None:
         raise NotImplementedError
+
+    def forward_tokens(self, tokens: Tensor, embedding: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """`forward(F.embedding(tokens, embedding), state)`: the output (T, B, D*H) and the final state.
+
+        tokens (T, B) integers, time-major whatever batch_first says; embedding (V, I).
+        """
+        embedded = F.embedding(tokens, embedding)
+        y, state = cast(Any, self)(embedded.transpose(0, 1) if self.batch_first else embedded, state)
+        return y.transpose(0, 1) if self.batch_first else y, state
 
     def _forward_general(
         self, x: Any, states: Sequence[Tensor] | None, lengths: Lengths, reset: Any, show: bool

@@ -3,8 +3,9 @@
 Data, model, loss and measure of one job behind `fit`, `predict` and `backtest`. Needs PyTorch in `fit` alone.
 """
 
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -37,6 +38,7 @@ from elman.windows import (
 
 if TYPE_CHECKING:
     from elman.backtest import Backtest
+    from elman.series_fit import SeriesRun
     from elman.series_network import SeriesNetwork
 
 LEVELS = (80.0, 95.0)
@@ -120,29 +122,41 @@ class Forecaster:
         resumed, PyTorch missing, or a loss that becomes NaN (the best model is kept); OSError for the file.
         """
         minutes = check_budget(minutes, epochs, output, resume)
-        val_size = self.horizon if val_size is None else check_horizon(val_size, "val_size")
-        if val_size < self.horizon:
-            raise ElmanError(f"val_size {val_size} holds no whole horizon: give at least {self.horizon}.")
+        val_size = self.check_val_size(val_size)
         if output is not None:
             checkpoint.check_writable(output)
         report = Report(progress, unit="values")
+
+        def keep(file: ModelFile) -> None:
+            self._file, self._made = file, None
+            if output is not None:
+                self.save(output)
+
+        run = self.training_run(self.training_data(source, report), val_size, minutes, epochs, report, keep)
+        carry_out(run, report, output, resume, log)
+        return self
+
+    def check_val_size(self, val_size: int | None) -> int:
+        """The horizon when None. Raises ElmanError for one that holds no whole horizon."""
+        val_size = self.horizon if val_size is None else check_horizon(val_size, "val_size")
+        if val_size < self.horizon:
+            raise ElmanError(f"val_size {val_size} holds no whole horizon: give at least {self.horizon}.")
+        return val_size
+
+    def training_data(self, source: Any, report: Report) -> Data:
+        """What `fit` reads of a table. Raises what that raises of one."""
         data = series_data.read(source, self.columns, self.frequency, 0, self._beyond, None, self.calendar)
         for note in data.notes:
             report.line(note)
         check_counts(self.loss, data.names, data.series)
-        shape, series = self._prepare(data, report)
-        self._train(
-            data, shape, series, val_size, Settings(self.learning_rate, minutes, epochs), report, output, resume,
-            log,
-        )  # fmt: skip
-        return self
+        return data
 
     @property
     def _beyond(self) -> int:
         """Whole horizons of whole segments are forecast, of which the calendar is read."""
         return self.horizon + LONGEST_SEGMENT
 
-    def _prepare(self, data: Data, report: Report) -> tuple[Shape, tuple[Series, ...]]:
+    def prepare(self, data: Data, report: Report) -> tuple[Shape, tuple[Series, ...]]:
         """What to read, and the series that are long enough."""
         lengths = list(map(len, data.series))
         shape = sensible_shape(self.horizon, data.frequency.seasons, lengths)
@@ -169,25 +183,20 @@ class Forecaster:
         )
         return shape, tuple(one for one in data.series if len(one) >= least)
 
-    def _train(
+    def training_run(
         self,
         data: Data,
-        shape: Shape,
-        series: tuple[Series, ...],
         val_size: int,
-        settings: Settings,
+        minutes: float | None,
+        epochs: float | None,
         report: Report,
-        output: str | os.PathLike[str] | None,
-        go_on: bool,
-        log: Literal["csv", "tensorboard"] | None,
-    ) -> None:
+        keep: Callable[[ModelFile], None],
+        cell: str | None = None,
+    ) -> "SeriesRun":
+        """What `fit` carries out. cell: in place of this forecaster's own; one that cannot be saved, too."""
+        shape, series = self.prepare(data, report)
         from elman.series_fit import SeriesRun, held_out
         from elman.series_model import SeriesConfig
-
-        def keep(file: ModelFile) -> None:
-            self._file, self._made = file, None
-            if output is not None:
-                self.save(output)
 
         held = held_out(series, shape, val_size)
         if not held:
@@ -196,7 +205,7 @@ class Forecaster:
             )
         places = held or tuple((i, len(one) - shape.horizon) for i, one in enumerate(series))
         config = SeriesConfig(
-            shape, tuple(quantiles(self.levels)), self.loss, self.ensemble, self.cell, self.hidden_size,
+            shape, tuple(quantiles(self.levels)), self.loss, self.ensemble, cell or self.cell, self.hidden_size,
             dropout=self.dropout, horizons=sum(map(len, series)) / shape.horizon,
         )  # fmt: skip
         about = self.columns.as_dict() | {
@@ -204,10 +213,16 @@ class Forecaster:
             "levels": list(self.levels),
             "covariates": data.encoding.as_dict(),
         }
-        run = SeriesRun(
-            series, places, val_size if held else 0, config, self.batch_size, settings, self.seed, about, keep
-        )
-        carry_out(run, report, output, go_on, log)
+        return SeriesRun(
+            series, places, val_size if held else 0, config, self.batch_size,
+            Settings(self.learning_rate, minutes, epochs), self.seed, about, keep,
+        )  # fmt: skip
+
+    def get_params(self) -> dict[str, Any]:
+        """The arguments it was made with, by name."""
+        own = {name: getattr(self, name) for name in _PARAMETERS if hasattr(self, name)}
+        names = self.columns.as_dict()
+        return own | names | {"target": names.pop("targets")}
 
     # Use
 
@@ -376,6 +391,9 @@ class Forecaster:
             file = self.file
             self._made = SeriesNetwork(file.model, file.tensors)
         return self._made
+
+
+_PARAMETERS = tuple(name for name in inspect.signature(Forecaster.__init__).parameters if name != "self")
 
 
 @dataclass(frozen=True)

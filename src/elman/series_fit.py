@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +17,11 @@ from torch.distributions import StudentT
 
 from elman import __version__
 from elman.checkpoint import ModelFile
-from elman.progress import Report
 from elman.schedule import Settings
 from elman.series_loss import POINT
 from elman.series_model import SeriesConfig, SeriesModel
 from elman.series_network import SeriesNetwork
-from elman.training import Job, LogKind, Result, Resume, train_seeded
+from elman.training import Job, Result, SeededRun
 from elman.validation import Measure
 from elman.windows import Series, Shape, least_length, scaled, window
 
@@ -126,7 +124,7 @@ def measure(windows: Windows, loss: Loss, horizon: int) -> Measure:
 
 
 @dataclass(frozen=True)
-class SeriesRun:
+class SeriesRun(SeededRun):
     """One run of the series job. `held` are the windows that measure, in the last `val_size` values of a series, on
     which nothing is trained; 0 when no series is long enough for that."""
 
@@ -139,10 +137,6 @@ class SeriesRun:
     seed: int
     about: dict[str, Any]  # the codec of the model file
     keep: Callable[[ModelFile], None]
-
-    def train(self, report: Report, resume: Resume | None, log: LogKind, log_path: Path) -> Result:
-        """Trains to the end of the budget. Raises what `training.train` raises."""
-        return train_seeded(self._job, self.seed, self.settings, report, resume, log, log_path, self._keep)
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""

@@ -4,12 +4,14 @@ Torch-free, so that a bad size is refused before anything slow is imported.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from elman.data import ElmanError
 
 CELLS = ("lstm", "gru", "rnn")
+COMPARED = (*CELLS, "mingru", "feedforward")  # the last two train, but nothing runs them without PyTorch
 
 _NUMBERS = {"hidden_size": 1, "num_layers": 1, "embedding_size": 1, "batch_size": 1, "chunk_length": 1}
 
@@ -60,10 +62,12 @@ def sensible_sizes(
     )
 
 
-def check_sizes(cell: str, **values: float | None) -> None:
-    """Raises ElmanError for an unknown cell or a size that makes no sense. None means: to be chosen."""
-    if cell not in CELLS:
-        raise ElmanError(f"unknown cell {cell!r}: choose one of {', '.join(CELLS)}.")
+def check_sizes(cell: str, cells: Sequence[str] = CELLS, /, **values: float | None) -> None:
+    """Raises ElmanError for a cell that is not among `cells`, or a size that makes no sense. None means: to be
+    chosen."""
+    if cell not in cells:
+        why = "no model file can hold the" if cell in COMPARED else "unknown"
+        raise ElmanError(f"{why} cell {cell!r}: choose one of {', '.join(cells)}.")
     for name, value in values.items():
         if value is not None:
             _check_value(name, value)

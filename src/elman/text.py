@@ -6,9 +6,9 @@ alone.
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from elman.progress import Report
 from elman.runs import carry_out, check_budget
 from elman.schedule import Settings
 from elman.sizes import Sizes, check_sizes, sensible_sizes
+
+if TYPE_CHECKING:
+    from elman.text_fit import TextRun
 
 Source = str | os.PathLike[str] | TextFile
 
@@ -92,37 +95,50 @@ class TextGenerator:
         if output is not None:
             checkpoint.check_writable(output)
         report = Report(progress)
-        text = open_text(source)
-        text.require(MINIMUM)
-        report.line(f"Reading {text.name} ({text.size:,} bytes)")
-        corpus = Corpus.read(text)
-        sizes = sensible_sizes(corpus.border, corpus.codec.size, minutes, epochs).override(**self._chosen)
-        report.line(_introduction(corpus, sizes, self.cell))
-        settings = Settings(sizes.learning_rate, minutes, epochs)
-        if self.averaging is not None:
-            settings = replace(settings, averaging=self.averaging)
-        self._train(corpus, sizes, settings, report, output, resume, log)
-        return self
-
-    def _train(
-        self,
-        corpus: Corpus,
-        sizes: Sizes,
-        settings: Settings,
-        report: Report,
-        output: str | os.PathLike[str] | None,
-        go_on: bool,
-        log: Literal["csv", "tensorboard"] | None,
-    ) -> None:
-        from elman.text_fit import TextRun
+        corpus = self.training_data(source, report)
+        report.line(_introduction(corpus, self.sizes(corpus, minutes, epochs), self.cell))
 
         def keep(file: ModelFile) -> None:
             self._file, self._codec, self._networks = file, None, {}
             if output is not None:
                 self.save(output)
 
-        run = TextRun(corpus, self.cell, sizes, self.tied, settings, self.seed, keep)
-        carry_out(run, report, output, go_on, log, " nats per character")
+        run = self.training_run(corpus, minutes, epochs, keep)
+        carry_out(run, report, output, resume, log, " nats per character")
+        return self
+
+    def training_data(self, source: Source, report: Report) -> Corpus:
+        """What `fit` reads, ready to train on. Raises what that raises of a text."""
+        text = open_text(source)
+        text.require(MINIMUM)
+        report.line(f"Reading {text.name} ({text.size:,} bytes)")
+        return Corpus.read(text)
+
+    def sizes(self, corpus: Corpus, minutes: float | None, epochs: float | None) -> Sizes:
+        """Those given, and for the others what suits the text and the budget."""
+        return sensible_sizes(corpus.border, corpus.codec.size, minutes, epochs).override(**self._chosen)
+
+    def training_run(
+        self,
+        corpus: Corpus,
+        minutes: float | None,
+        epochs: float | None,
+        keep: Callable[[ModelFile], None],
+        cell: str | None = None,
+    ) -> "TextRun":
+        """What `fit` carries out. cell: in place of this generator's own; one that cannot be saved, too."""
+        from elman.text_fit import TextRun
+
+        sizes = self.sizes(corpus, minutes, epochs)
+        settings = Settings(sizes.learning_rate, minutes, epochs)
+        if self.averaging is not None:
+            settings = replace(settings, averaging=self.averaging)
+        return TextRun(corpus, cell or self.cell, sizes, self.tied, settings, self.seed, keep)
+
+    def get_params(self) -> dict[str, Any]:
+        """The arguments it was made with, by name."""
+        own = {name: getattr(self, name) for name in ("cell", "seed", "tied", "averaging")}
+        return own | self._chosen
 
     # Use
 

@@ -5,7 +5,6 @@ Knows codes and a model; the text they came from and the file they go to are `te
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,9 @@ from elman.checkpoint import ModelFile
 from elman.corpus import Corpus
 from elman.data import Batches, Codes
 from elman.model import Model, ModelConfig
-from elman.progress import Report
 from elman.schedule import Settings
 from elman.sizes import Sizes
-from elman.training import Job, LogKind, Result, Resume, train_seeded
+from elman.training import Job, Result, SeededRun
 from elman.validation import Measure
 
 _PART = 1_000  # characters to a stream when measuring, until there are _STREAMS
@@ -31,7 +29,7 @@ _LOGITS = 4_000_000  # at a time: bounds the memory
 
 
 @dataclass(frozen=True)
-class TextRun:
+class TextRun(SeededRun):
     """One run of the text job.
 
     `keep` is given every model worth saving, and the last of them is the result.
@@ -58,10 +56,6 @@ class TextRun:
             s.dropout,
             self.tied,
         )
-
-    def train(self, report: Report, resume: Resume | None, log: LogKind, log_path: Path) -> Result:
-        """Trains to the end of the budget. Raises what `training.train` raises."""
-        return train_seeded(self._job, self.seed, self.settings, report, resume, log, log_path, self._keep)
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""

@@ -28,8 +28,11 @@ from elman.validation import CHEAPER, FINAL_SHARE, LEAST, Average, Measure, Vali
 NAN_STEPS = 8  # the loss is looked at this often: on other devices than the CPU that waits for the device
 GRACE = 0.25  # seconds that the last validation may take after Ctrl-C
 LOGGED = 200  # points of a training curve
+LOG = Path("elman.log")
 
-Stopped = Literal["finished", "interrupted", "nan"]
+FINAL_ALIKE = 100  # times `least`: validation items of the measure at the end, where runs are compared
+
+Stopped = Literal["finished", "interrupted", "nan", "pruned"]
 
 
 class Batch(Protocol):
@@ -113,7 +116,27 @@ class Result:
         }
 
 
+@dataclass(frozen=True)
+class Check:
+    """One validation of a run, of which there are 20, or more in a long one: which one it is, the steps and seconds of
+    training before it, and its loss."""
+
+    number: int
+    step: int
+    seconds: float
+    value: float
+
+
+class NothingLearned(ElmanError):
+    """A run that ended without a model."""
+
+    def __init__(self, stopped: "Stopped") -> None:
+        super().__init__(_NO_MODEL[stopped == "nan"])
+        self.stopped = stopped
+
+
 OnBest = Callable[[Result], None]
+Watch = Callable[[Check], bool]  # whether the run is to end there
 LogKind = Literal["csv", "tensorboard"] | None
 
 
@@ -129,16 +152,23 @@ class Training(pl.LightningModule):
         report: Report,
         resume: Resume | None = None,
         on_best: OnBest | None = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__()
         # Manual: a step costs half of what Lightning's own optimisation loop costs.
         self.automatic_optimization = False
         self.model, self.job, self.settings = job.model, job, settings
-        self.report, self.resume, self.on_best = report, resume, on_best
+        self.report, self.resume, self.on_best, self.watch = report, resume, on_best, watch
         self.budget = Budget(settings, job.batches.steps_per_epoch)
         self.average = Average(job.model, settings.averaging) if settings.averaging > 0 else None
         self.validation = Validation(
-            job.model, job.measure, job.validation_items, self.average, job.tolerance, job.least
+            job.model,
+            job.measure,
+            job.validation_items,
+            self.average,
+            job.tolerance,
+            job.least,
+            watch is not None,
         )
         self.stopped: Stopped | None = None
         self.interrupted = False
@@ -212,15 +242,17 @@ class Training(pl.LightningModule):
     def on_train_end(self) -> None:
         """The last validation, then the measure of the best weights over all the data that time allows."""
         validation, end = self.validation, time.monotonic() + GRACE
+        if self.stopped == "pruned":
+            return
         if self.stopped != "nan":
+            self.checked = self.budget.checks
             stop = (lambda: time.monotonic() > end) if self.interrupted else (lambda: self.interrupted)
             self._check(stop)
         if validation.best is None:
             return
         self.model.load_state_dict(validation.best)
         if not self.interrupted:
-            items = validation.share(self.items, FINAL_SHARE)
-            self.final = validation.total(items, lambda: self.interrupted)
+            self.final = validation.total(self._final_items(), lambda: self.interrupted)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds to Lightning's checkpoint what is ours."""
@@ -273,8 +305,8 @@ class Training(pl.LightningModule):
             self.loss = self.loss_sum.item() / steps
         begun = time.monotonic()
         improved = self.validation.check(self.steps, max(items, 1), self.loss, stop)
-        whole = self.validation.share(self.items, FINAL_SHARE)
-        self.budget.reserve = 1.2 * (time.monotonic() - begun + whole / CHEAPER / max(1.0, self.rate))
+        whole = self._final_items() / CHEAPER / max(1.0, self.rate)
+        self.budget.reserve = 1.2 * (time.monotonic() - begun + whole)
         self.checked_steps, self.checked_items = self.steps, self.items
         self.loss_sum = torch.zeros_like(self.loss_sum)
         if improved and self.on_best is not None:
@@ -284,6 +316,16 @@ class Training(pl.LightningModule):
         self._log(
             loss=self.loss, validation=self.validation.history[-1][2] if self.validation.history else None
         )
+
+        if self.watch is not None and self.validation.history:
+            value = self.validation.history[-1][2]
+            if self.watch(Check(self.checked, self.steps, self.budget.elapsed, value)) and not self.stopped:
+                self._stop("pruned")
+
+    def _final_items(self) -> int:
+        if self.watch is not None:
+            return min(self.job.validation_items, FINAL_ALIKE * self.job.least)
+        return self.validation.share(self.items, FINAL_SHARE)
 
     def _warn_of_memorising(self) -> None:
         validation = self.validation
@@ -331,7 +373,7 @@ class Training(pl.LightningModule):
         """The best so far. Raises ElmanError if there is none."""
         validation = self.validation
         if validation.best is None:
-            raise ElmanError(_NO_MODEL[stopped == "nan"])
+            raise NothingLearned(stopped)
         value, items = self.final or (validation.best_value, validation.part or 0)
         weights = {name: tensor.numpy() for name, tensor in validation.best.items()}
         loss = self.loss if math.isfinite(self.loss) else math.nan
@@ -363,18 +405,20 @@ def train(
     report: Report | None = None,
     resume: Resume | None = None,
     log: LogKind = None,
-    log_path: Path = Path("elman.log"),
+    log_path: Path = LOG,
     on_best: OnBest | None = None,
+    watch: Watch | None = None,
 ) -> Result:
     """Train until the budget is used, Ctrl-C, or a loss that is not a number; the best weights are kept.
 
-    on_best is called after each validation that finds a new best. The resume file is deleted when training
-    finishes. Raises ElmanError when the run to resume is another one, a logger is missing, or nothing was
-    kept.
+    on_best is called after each validation that finds a new best. watch sees every validation and may end the run;
+    with it, validation is over the same items however fast a model is, so that runs can be compared. The resume file
+    is deleted when training finishes. Raises ElmanError when the run to resume is another one, a logger is missing, or
+    nothing was kept.
     """
     logger = make_logger(log, log_path)
     report = report or Report(on=False)
-    training = Training(job, settings, report, resume, on_best)
+    training = Training(job, settings, report, resume, on_best, watch)
     plugin = ResumeIO(resume.run if resume else {})
     path = None
     if resume is not None and resume.go_on:
@@ -390,25 +434,39 @@ def train(
     return training.result(stopped)
 
 
-def train_seeded(
-    job: Callable[[], Job],
-    seed: int,
-    settings: Settings,
-    report: Report,
-    resume: Resume | None,
-    log: LogKind,
-    log_path: Path,
-    keep: OnBest,
-) -> Result:
-    """`train` what `job` makes, and keep the result too. Raises what `train` raises.
+class SeededRun:
+    """One run of a job: trains what `_job` makes and hands every best to `_keep`, the last of which is the result.
 
-    Torch's random numbers are seeded here and left as they were found.
+    Torch's random numbers are seeded, and left as they were found.
     """
-    with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
-        torch.manual_seed(seed)
-        result = train(job(), settings, report, resume, log, log_path, keep)
-    keep(result)
-    return result
+
+    settings: Settings
+    seed: int
+
+    def _job(self) -> Job:
+        raise NotImplementedError
+
+    def _keep(self, result: Result) -> None:
+        raise NotImplementedError
+
+    def network(self) -> nn.Module:
+        """What is trained, with first weights."""
+        return self._job().model
+
+    def train(
+        self,
+        report: Report,
+        resume: Resume | None = None,
+        log: LogKind = None,
+        log_path: Path = LOG,
+        watch: Watch | None = None,
+    ) -> Result:
+        """Trains to the end of the budget. Raises what `train` raises."""
+        with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
+            torch.manual_seed(self.seed)
+            result = train(self._job(), self.settings, report, resume, log, log_path, self._keep, watch)
+        self._keep(result)
+        return result
 
 
 def _finite(value: float) -> float | None:
