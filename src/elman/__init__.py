@@ -30,6 +30,9 @@ _HOME = {
     "Forecaster": "series",
     "TextClassifier": "classify",
     "load": "jobs",
+    "explain": "explain",
+    "compare": "comparison",
+    "Comparison": "comparison",
 }
 
 __all__ = ["__version__", *_HOME]

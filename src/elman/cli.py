@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from elman import __version__, cli_labels, cli_series, cli_text, console
+from elman import __version__, cli_explain, cli_labels, cli_series, cli_text, console
 from elman import cli_options as common
 from elman.data import ElmanError
 
@@ -73,7 +73,7 @@ def evaluate(
     from elman.text import TextGenerator
 
     if plot is not None:
-        from elman.series_plot import check_picture
+        from elman.picture import check_picture
 
         check_picture(plot)
     of_series = {"windows": windows, "plot": plot, "per-series": per_series, "series": series}
@@ -117,6 +117,7 @@ for _app, _name, _command in (
     (app, "forecast", cli_series.forecast),
     (app, "classify", cli_labels.classify),
     (app, "evaluate", evaluate),
+    (app, "explain", cli_explain.explain),
     (app, "info", info),
     (train, "text", cli_text.train_text),
     (train, "series", cli_series.train_series),

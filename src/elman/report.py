@@ -5,9 +5,11 @@ Knows nothing of models and torch: someone else measures. The same facts as a pa
 Letters: T steps of the input, H units of one direction of one layer, K lags.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +18,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating[Any]]
 Guesses = tuple[tuple[str, float], ...]
 """The likeliest predictions after a step, with their probabilities or values."""
+
+Row = tuple[str, str, str, int | None, float, str]
 
 DEFINITIONS: Mapping[str, tuple[str, str]] = {
     "hidden": ("h[t], what a unit puts out after step t.", "Elman, Finding structure in time, 1990"),
@@ -30,13 +34,13 @@ DEFINITIONS: Mapping[str, tuple[str, str]] = {
     "reset_gate": ("r[t], from 0 to 1: how much of h[t-1] the candidate sees.", "Cho et al., 2014"),
     "update_gate": ("z[t], from 0 to 1: how much of h[t-1] is kept.", "Cho et al., 2014"),
     "tracks": (
-        "r, Pearson's correlation over all steps between a unit's value and a feature of the input; only what is beyond "
-        "chance for as many units and features is listed.",
+        "r, Pearson's correlation over all steps between a unit's value and a feature of the input; only what is "
+        "beyond chance for as many units and features is listed.",
         "after Karpathy, Johnson and Fei-Fei, Visualizing and understanding recurrent networks, 2015",
     ),
     "gradient": (
-        "|dL[t] / dx[t-k]|, the norm of the gradient of a step's loss with respect to the layers' input k steps before, "
-        "mean over places.",
+        "|dL[t] / dx[t-k]|, the norm of the gradient of a step's loss with respect to the layers' input k steps "
+        "before, mean over places.",
         "Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013",
     ),
     "half-life": (
@@ -153,3 +157,111 @@ class Report:
     losses: Floats | None = None
     notes: tuple[str, ...] = ()
     """What the reader must know: that an ensemble's first network is shown, say."""
+
+    def show(self) -> None:
+        """Print the report to the terminal, in colours where it has them."""
+        import shutil
+        import sys
+
+        from elman.report_terminal import render
+
+        print(render(self, shutil.get_terminal_size().columns, sys.stdout.isatty()))
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the report as one HTML page that needs nothing but a browser. Raises ElmanError for a name that does
+        not end in .html, for a file that exists, unless `force`, and when it cannot be written."""
+        from elman.report_page import write_page
+
+        write_page(path, self, force=force)
+
+    def figures(self) -> dict[str, Any]:
+        """The facts, JSON-able; None for what is infinite."""
+        m = self.memory
+        memory = {
+            "half_life": _finite(m.half_life), "growth": m.growth, "gradient_horizon": m.gradient_horizon,
+            "horizon": m.horizon, "gradient": [float(value) for value in m.gradient],
+            "context": {str(k): float(loss) for k, loss in zip(m.steps_given, m.context, strict=True)},
+            "unit": m.unit, "sentence": m.sentence,
+        }  # fmt: skip
+        found = self.attribution
+        about = None if found is None else {
+            "prediction": found.prediction, "unit": found.unit, "output": found.output, "baseline": found.baseline,
+            "first": found.first, "values": [float(value) for value in found.values],
+        }  # fmt: skip
+        return {
+            "model": dict(self.facts), "steps": len(self.steps), "memory": memory,
+            "health": [_of(one, "layer", "measure", "value", "verdict", "sentence", "advice") for one in self.health],
+            "units": [_of(one, "layer", "quantity", "unit", "feature", "correlation") for one in self.tracked],
+            "attribution": about, "notes": list(self.notes),
+        }  # fmt: skip
+
+    def to_frame(self) -> Any:
+        """The same facts as a pandas frame, one in each row: part ("memory", "health", "units", "attribution",
+        "steps"), layer, name, position (a lag, a unit, a step; missing where there is none), value, and text. What
+        every unit did is in `layers`: too much for a table."""
+        rows = [*self._memory_rows(), *self._health_rows(), *self._unit_rows(), *self._step_rows()]
+        return (
+            import_module("pandas")
+            .DataFrame(rows, columns=["part", "layer", "name", "position", "value", "text"])
+            .astype({"position": "Int64", "value": "float64"})
+        )
+
+    def _memory_rows(self) -> list[Row]:
+        m = self.memory
+        single = {"half-life": m.half_life, "growth": m.growth, "gradient horizon": m.gradient_horizon}
+        rows: list[Row] = [("memory", "", name, None, float(value), "") for name, value in single.items()]
+        rows.append(("memory", "", "horizon", None, float(m.horizon), m.sentence))
+        rows += [("memory", "", "gradient", k, float(value), "") for k, value in enumerate(m.gradient)]
+        pairs = zip(m.steps_given, m.context, strict=True)
+        return rows + [("memory", "", "context", k, float(value), m.unit) for k, value in pairs]
+
+    def _health_rows(self) -> list[Row]:
+        return [
+            (
+                "health",
+                one.layer,
+                one.measure,
+                None,
+                one.value,
+                f"{one.verdict}: {one.sentence} {one.advice}".rstrip(),
+            )
+            for one in self.health
+        ]
+
+    def _unit_rows(self) -> list[Row]:
+        return [
+            ("units", one.layer, one.quantity, one.unit, one.correlation, one.feature) for one in self.tracked
+        ]
+
+    def _step_rows(self) -> list[Row]:
+        rows: list[Row] = []
+        if self.losses is not None:
+            pairs = enumerate(zip(self.steps, self.losses, strict=True))
+            rows += [("steps", "", "loss", k, float(loss), step) for k, (step, loss) in pairs]
+        if self.attribution is not None:
+            first = self.attribution.first
+            rows += [
+                (
+                    "attribution",
+                    "",
+                    self.attribution.prediction,
+                    first + k,
+                    float(value),
+                    self.steps[first + k],
+                )
+                for k, value in enumerate(self.attribution.values)
+            ]
+        return rows
+
+
+def plural(count: int, what: str) -> str:
+    """ "1 step", "2 steps"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _of(one: Finding | Tracked, *names: str) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in names}

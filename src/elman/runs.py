@@ -37,10 +37,15 @@ def check_budget(minutes: float | None, epochs: float | None, output: object, re
     check_sizes("lstm", minutes=minutes, epochs=epochs)
     if resume and output is None:
         raise ElmanError("resume needs the output of the run to continue: its resume file lies beside it.")
+    require_torch("training")
+    return MINUTES if minutes is None and epochs is None else minutes
+
+
+def require_torch(what: str) -> None:
+    """Raises ElmanError where PyTorch or Lightning is missing."""
     missing = [name for name in ("torch", "pytorch_lightning") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ElmanError(f'training needs {" and ".join(missing)}: pip install "elman[train]"')
-    return MINUTES if minutes is None and epochs is None else minutes
+        raise ElmanError(f'{what} needs {" and ".join(missing)}: pip install "elman[train]"')
 
 
 def carry_out(

@@ -7,7 +7,7 @@ Letters: T steps of the input, L of a window, N windows, E numbers of a step tha
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -28,15 +28,18 @@ _TORCH: tuple[tuple[type[nn.Module], type[RNN] | type[GRU] | type[LSTM]], ...] =
     (nn.GRU, GRU),
     (nn.RNN, RNN),
 )
+TOP = 5  # predictions shown
+_PLACES = 32  # that a window's length must leave for means
 _COPIES = 3  # of a trace at a time: as computed, by layer, as arrays
 
 
 class Windowed(NamedTuple):
-    """Windows of L steps, read from a zero state: losses of the last step (N,), and what entered the layers
-    (L, N, E), of which gradients are known where they were asked for."""
+    """Windows of L steps, read from a zero state: losses of the last step (N,), what entered the layers (L, N, E), of
+    which gradients are known where they were asked for, and, where there is no loss, the last output (N, ·)."""
 
     losses: Tensor
     entered: Tensor
+    outputs: Tensor | None = None
 
 
 class Question(NamedTuple):
@@ -52,14 +55,32 @@ class Question(NamedTuple):
 class Subject(Protocol):
     """A model in eval mode, on one input."""
 
-    kind: Kind
-    title: str
-    facts: Mapping[str, str]
-    step: str  # what a step is: "character"
-    steps: tuple[str, ...]  # what stands at each
-    unit: str  # of the losses: "nats", "difference"
-    notes: tuple[str, ...]
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What the model is."""
+        ...
 
+    @property
+    def step(self) -> str:
+        """What a step is: "character"."""
+        ...
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What stands at each."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """Of the losses: "nats", "difference"."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
     @property
     def recurrent(self) -> Sequence[tuple[str, nn.Module]]:
         """The recurrent layers by name, elman's own or torch.nn's."""
@@ -83,6 +104,10 @@ class Subject(Protocol):
 
     def ends(self) -> Ints:
         """The steps, or windows, after which there is a loss, ascending."""
+        ...
+
+    def places(self, ends: Ints) -> Ints:
+        """(N,) how many steps lie before each."""
         ...
 
     def longest(self) -> int:
@@ -120,7 +145,8 @@ def traceable(module: nn.Module) -> Any:
 def cell_of(module: nn.Module) -> str:
     """ "lstm", "gru", "rnn", or the class of another cell."""
     return next(
-        (own.__name__.lower() for theirs, own in _TORCH if isinstance(module, theirs)), type(module).__name__
+        (own.__name__.lower() for theirs, own in _TORCH if isinstance(module, theirs | own)),
+        type(module).__name__,
     )
 
 
@@ -175,19 +201,20 @@ class Room:
     def of(cls, modules: Sequence[tuple[str, nn.Module]]) -> "Room":
         """Of all quantities of all layers."""
         quantities = {"lstm": 6, "gru": 4, "rnn": 1}
-        units = sum(
-            m.hidden_size * m.num_layers * (2 if m.bidirectional else 1) * quantities.get(cell_of(m), 6)  # type: ignore[operator]
-            for _, m in modules
-        )
-        return cls(4 * int(units) * _COPIES)
+        units = 0
+        for _, module in modules:
+            layer: Any = module
+            directions = layer.num_layers * (2 if layer.bidirectional else 1)
+            units += layer.hidden_size * directions * quantities.get(cell_of(layer), 6)
+        return cls(4 * units * _COPIES)
 
     def check(self, steps: int, what: str) -> None:
         """Raises ElmanError where a trace of so many steps would take more than half of the free memory."""
         fit = _free_memory() // 2 // max(1, self.each)
         if steps > fit:
             raise ElmanError(
-                f"a trace of {steps:,} {what}s would take {steps * self.each / 1e9:.1f} GB, more than half of the memory that "
-                f"is free: about {fit:,} {what}s would fit. Give a part of the input."
+                f"a trace of {steps:,} {what}s would take {steps * self.each / 1e9:.1f} GB, more than half of the "
+                f"memory that is free: about {fit:,} {what}s would fit. Give a part of the input."
             )
 
 
@@ -207,3 +234,17 @@ def _free_memory() -> int:
 def spread(count: int, most: int) -> Ints:
     """At most so many of the numbers below `count`, evenly spaced, the last among them."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def longest_of(ends: int) -> int:
+    """The most steps of a window that leaves enough places to take means over."""
+    return max(1, ends - min(_PLACES, ends // 2))
+
+
+def top(probabilities: Tensor, name: Callable[[int], str]) -> tuple[Guesses, ...]:
+    """The likeliest of probabilities (T, V) at each step, by name."""
+    values, codes = probabilities.topk(min(TOP, probabilities.shape[1]), dim=1)
+    return tuple(
+        tuple((name(code), value) for code, value in zip(row, p, strict=True))
+        for row, p in zip(codes.tolist(), values.tolist(), strict=True)
+    )

@@ -29,7 +29,7 @@ NARROWEST = 20  # columns
 _AROUND = 2  # lines shown before and after a move in a long text
 _STYLES = ("", "{}", "bold {}", "bold reverse {}")  # by strength
 _FOR, _AGAINST = "color(33)", "color(166)"  # blue and orange, to be read on black and on white
-_BLOCKS = " ▁▂▃▄▅▆▇█"
+BLOCKS = " ▁▂▃▄▅▆▇█"
 # What a terminal would obey or a reader be misled by: control characters, changes of direction, half characters.
 _UNSAFE = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -208,19 +208,19 @@ def render(trajectory: Trajectory, width: int, color: bool) -> str:
     from rich.text import Text
 
     width = max(width, NARROWEST)
-    console = _console(width, color)
+    console = terminal(width, color)
     color = console.color_system is not None and not console.no_color
     # Without control characters, that Text would drop: places in the text stay what they are.
-    name, safe = _safe(str(trajectory.shown)), _safe(trajectory.text)
+    name, shown = safe(str(trajectory.shown)), safe(trajectory.text)
     about = f"Probability of {name} after each word, from 0 to 1; the rows meet at 0.5."
     if color:
         about += " Blue words raised it, orange ones lowered it."
     lines = [
-        Text(_safe(verdict(trajectory)), "bold" if color else ""),
+        Text(safe(verdict(trajectory)), "bold" if color else ""),
         *_folded(Text(about), width),
         *_curve(trajectory, width, color),
         Text(""),
-        *_marked(trajectory, _excerpt(trajectory, safe, width), color),
+        *_marked(trajectory, _excerpt(trajectory, shown, width), color),
         Text(""),
         *_most(trajectory, width, color),
     ]
@@ -230,7 +230,8 @@ def render(trajectory: Trajectory, width: int, color: bool) -> str:
     return capture.get().removesuffix("\n")
 
 
-def _console(width: int, color: bool) -> "Console":
+def terminal(width: int, color: bool) -> "Console":
+    """What renders for a terminal of so many columns."""
     from rich.console import Console
 
     system: Any = "auto" if color else None
@@ -240,12 +241,12 @@ def _console(width: int, color: bool) -> "Console":
     )  # fmt: skip
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Of the same length, and harmless in a terminal."""
     return _UNSAFE.sub(REPLACEMENT, text.replace("\t", " "))
 
 
-def _style(strength: float) -> str:
+def style(strength: float) -> str:
     """How a word looks: strength −1 to 1."""
     style = _STYLES[round(abs(strength) * (len(_STYLES) - 1))]
     return style.format(_FOR if strength > 0 else _AGAINST)
@@ -270,7 +271,7 @@ def _curve(trajectory: Trajectory, width: int, color: bool) -> "Iterable[Text]":
     for name, row in (("1 ", heights - 8), ("0 ", heights)):
         line = Text(name)
         for style, run in groupby(zip(styles, row.clip(0, 8), strict=True), itemgetter(0)):
-            line.append("".join(_BLOCKS[height] for _, height in run), style)
+            line.append("".join(BLOCKS[height] for _, height in run), style)
         line.rstrip()
         yield line
 
@@ -288,9 +289,9 @@ def _lines(text: str, width: int) -> list[tuple[int, str]]:
     return found
 
 
-def _excerpt(trajectory: Trajectory, safe: str, width: int) -> list[tuple[int, str]]:
+def _excerpt(trajectory: Trajectory, text: str, width: int) -> list[tuple[int, str]]:
     """The lines to show, and where each begins; what is said of those left out begins at −1."""
-    lines = _lines(safe, width)
+    lines = _lines(text, width)
     if len(lines) <= LINES:
         return lines
     kept = _kept(trajectory, [start for start, _ in lines])
@@ -319,15 +320,15 @@ def _kept(trajectory: Trajectory, starts: list[int]) -> list[int]:
 def _marked(trajectory: Trajectory, lines: list[tuple[int, str]], color: bool) -> "Iterable[Text]":
     from rich.text import Text
 
-    stretches, styles = trajectory.stretches, list(map(_style, strengths(trajectory.changes()).tolist()))
+    stretches, styles = trajectory.stretches, list(map(style, strengths(trajectory.changes()).tolist()))
     ends = [stretch.end for stretch in stretches]
     for begin, plain in lines:
         line = Text(plain, "dim" if color and begin < 0 else "")
         first = int(np.searchsorted(ends, begin, "right"))
-        for (start, end, _), style in zip(stretches[first:], styles[first:], strict=True):
+        for (start, end, _), look in zip(stretches[first:], styles[first:], strict=True):
             if not color or begin < 0 or start >= begin + len(plain):
                 break
-            line.stylize(style, max(0, start - begin), min(len(plain), end - begin))
+            line.stylize(look, max(0, start - begin), min(len(plain), end - begin))
         yield line
 
 
@@ -338,7 +339,7 @@ def _most(trajectory: Trajectory, width: int, color: bool) -> "Iterable[Text]":
     moves = [move for move in trajectory.moves() if abs(move.change) >= 0.05]  # else it says +0.0
     line = Text("moved it most:" if moves else "No word moved it.")
     for i, move in enumerate(moves):
-        item = Text(_safe(short(move.text, min(32, width - 10))))
+        item = Text(safe(short(move.text, min(32, width - 10))))
         item.append(f" {signed(move.change)}", (_FOR if move.change > 0 else _AGAINST) if color else "")
         if line.cell_len + item.cell_len + 3 > width:
             yield line
