@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from elman.data import ElmanError
+from elman.picture import check_picture
 from elman.series_data import Data
-from elman.series_plot import Drawing, Steps, check_picture, draw
+from elman.series_plot import Drawing, Steps, draw
 from elman.windows import Floats, Series, Shape, bounds, error_scale, least_length, quantiles
 
 POINT = ("mase", "smape", "mae", "rmse")

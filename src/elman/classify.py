@@ -147,7 +147,8 @@ class TextClassifier:
         corpus = self.training_data(
             X, y, report, unlabelled=unlabelled, text=text, label=label, separator=separator
         )
-        config, initial = self.beginning(corpus)
+        initial = self.beginning(corpus)
+        config = self.configured(corpus, initial)
         report.line(_introduction(corpus, config))
         self._train(
             corpus, config, initial, minutes, EPOCHS if brief else epochs, report, output, resume, log
@@ -177,14 +178,33 @@ class TextClassifier:
             data, more.texts if more else (), self.words, self.vocabulary_size, self.class_weight, self.seed
         )
 
-    def beginning(self, corpus: Corpus) -> tuple[ClassConfig, dict[str, npt.NDArray[Any]]]:
-        """What the network is made of, and tensors that it begins with. Raises ElmanError for parameters that make no
-        sense, and for word vectors that cannot be used."""
-        initial = self._vectors(corpus.words)
+    def beginning(self, corpus: Corpus) -> dict[str, npt.NDArray[Any]]:
+        """Tensors that the network begins with: an embedding of pretrained vectors, with numbers of their size for words
+        without one. Raises ElmanError for vectors that cannot be used."""
+        words = corpus.words
+        if self.vectors is None:
+            return {}
+        if words.kind != "words":
+            raise ElmanError(
+                'vectors are of words, and these texts are read in pieces of words: add words="words".'
+            )
+        rows, found = read_vectors(self.vectors, words.entries)
+        size = self.embedding_size or rows.shape[1]
+        if size != rows.shape[1]:
+            raise ElmanError(
+                f"the vectors have {rows.shape[1]} numbers: embedding_size must be that, not {size}."
+            )
+        rng = np.random.default_rng(self.seed)
+        rows[~found] = rng.normal(0, rows[found].std(), (int((~found).sum()), size))
+        special = np.stack((np.zeros(size), rows.mean(0)))  # padding, the unknown word
+        return {"embedding.weight": np.concatenate((special, rows)).astype(np.float32)}
+
+    def configured(self, corpus: Corpus, initial: Mapping[str, npt.NDArray[Any]]) -> ClassConfig:
+        """What the network is made of. Raises ElmanError for parameters that make no sense."""
         config = self._config(corpus.words.size, len(corpus.classes), corpus.several, bool(corpus.unlabelled))
         if initial:
             config = replace(config, embedding_size=initial["embedding.weight"].shape[1])
-        return config, initial
+        return config
 
     def _config(self, vocabulary: int, classes: int, several: bool, much: bool) -> ClassConfig:
         """Raises ElmanError for parameters that make no sense."""
@@ -294,25 +314,6 @@ class TextClassifier:
             report.line(f"No labels were learned yet{again}.")
             raise KeyboardInterrupt
         return found[0].tensors, False
-
-    def _vectors(self, words: Words) -> dict[str, npt.NDArray[Any]]:
-        """The embedding to begin with: pretrained vectors and, where a word has none, numbers of their size."""
-        if self.vectors is None:
-            return {}
-        if words.kind != "words":
-            raise ElmanError(
-                'vectors are of words, and these texts are read in pieces of words: add words="words".'
-            )
-        rows, found = read_vectors(self.vectors, words.entries)
-        size = self.embedding_size or rows.shape[1]
-        if size != rows.shape[1]:
-            raise ElmanError(
-                f"the vectors have {rows.shape[1]} numbers: embedding_size must be that, not {size}."
-            )
-        rng = np.random.default_rng(self.seed)
-        rows[~found] = rng.normal(0, rows[found].std(), (int((~found).sum()), size))
-        special = np.stack((np.zeros(size), rows.mean(0)))  # padding, the unknown word
-        return {"embedding.weight": np.concatenate((special, rows)).astype(np.float32)}
 
     # Use
 

@@ -104,7 +104,7 @@ def forecast(
     """
     from elman.frames import open_table
     from elman.jobs import load_series
-    from elman.series_plot import check_picture
+    from elman.picture import check_picture
 
     if plot is not None:
         check_picture(plot)
@@ -130,9 +130,9 @@ def demo_series(
     Example: elman demo series --minutes 1
     """
     from elman.demo import weather
+    from elman.picture import check_picture
     from elman.series import Forecaster
     from elman.series_data import write_csv
-    from elman.series_plot import check_picture
 
     check_picture(plot)
     frame = weather()

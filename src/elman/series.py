@@ -15,12 +15,13 @@ from elman import checkpoint, series_data
 from elman.checkpoint import ModelFile
 from elman.covariates import Encoding, listed
 from elman.data import ElmanError
+from elman.picture import check_picture
 from elman.progress import Report
 from elman.runs import carry_out, check_budget
 from elman.schedule import Settings
 from elman.series_data import Columns, Data
 from elman.series_loss import POINT, check_counts, check_loss
-from elman.series_plot import check_picture, draw
+from elman.series_plot import draw
 from elman.sizes import check_sizes
 from elman.windows import (
     LONGEST_SEGMENT,

@@ -3,7 +3,6 @@
 Knows arrays and a model; the table they came from and the file they go to are `series`'.
 """
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ from elman.series_model import SeriesConfig, SeriesModel
 from elman.series_network import SeriesNetwork
 from elman.training import Job, Result, SeededRun
 from elman.validation import Measure
-from elman.windows import Series, Shape, least_length, scaled, window
+from elman.windows import Series, Shape, checksum, least_length, scaled, window
 
 _AT_ONCE = 1_024  # windows measured at a time
 _LEAST_SCALE = 0.1
@@ -123,6 +122,29 @@ def measure(windows: Windows, loss: Loss, horizon: int) -> Measure:
     return run
 
 
+def naive_loss(config: SeriesConfig, windows: Windows) -> float | None:
+    """The same loss of the seasonal naive rule: the last of the longest seasons that a window holds, again and again.
+
+    Its quantiles are those of the errors that it makes within the window, and grow with the root of the seasons ahead.
+    None for losses of distributions, which the rule has none of.
+    """
+    if config.loss not in (*POINT, "quantile"):
+        return None
+    shape = config.shape
+    x, ahead = windows.inputs[:, : shape.input_length], np.arange(shape.horizon)
+    period = max(m for m in (1, *shape.seasons) if m <= shape.input_length)
+    found = x[:, shape.input_length - period + ahead % period][..., None]  # (B, H, 1)
+    lag = period if 2 * period <= shape.input_length else 1
+    if config.loss == "quantile" and shape.input_length > lag:
+        errors = np.quantile(x[:, lag:] - x[:, :-lag], config.quantiles, axis=1).T[:, None]  # (B, 1, Q)
+        errors[..., len(config.quantiles) // 2] = 0
+        found = found + errors * np.sqrt(1 + ahead // period)[:, None]
+    elif config.loss == "quantile":
+        found = found.repeat(len(config.quantiles), -1)
+    outputs = torch.from_numpy(np.asarray(found, np.float32))[None]
+    return float(loss_of(config)(outputs, torch.from_numpy(windows.targets)))
+
+
 @dataclass(frozen=True)
 class SeriesRun(SeededRun):
     """One run of the series job. `held` are the windows that measure, in the last `val_size` values of a series, on
@@ -140,14 +162,10 @@ class SeriesRun(SeededRun):
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""
-        checksum = 0
-        for series in self.series:
-            for known in (series.values, series.past, series.future, series.static):
-                checksum = zlib.crc32(np.ascontiguousarray(known).tobytes(), checksum)
         about = {
             "seed": self.seed,
             "batch_size": self.batch_size,
-            "checksum of the series": f"{checksum:08x}",
+            "checksum of the series": checksum(self.series),
         }
         return about | self.settings.as_dict() | _model_dict(self.config)
 

@@ -5,10 +5,7 @@ arrays, not models, and imports matplotlib when a PNG is drawn.
 """
 
 import importlib
-import importlib.util
-import io
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ from elman import series_page
 from elman.checkpoint import write_whole
 from elman.data import ElmanError
 from elman.page import LIGHT
+from elman.picture import apart, check_picture, png
 from elman.series_page import DOTS, shade
 
 if TYPE_CHECKING:
@@ -32,31 +30,6 @@ NAMED = 6  # of those left out
 LONGEST = 70  # characters of a name
 DPI = 150
 WIDTH, MARGIN, LINE, LEGEND, ROW, STEPS = 10.0, 0.1, 0.3, 0.4, 2.1, 2.9  # inches
-_LOOK: dict[Any, Any] = {
-    "text.parse_math": False,  # a name may have a $ in it
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.edgecolor": LIGHT["line"],
-    "axes.titlecolor": LIGHT["ink"],
-    "grid.color": LIGHT["line"],
-    "grid.linewidth": 0.6,
-    "text.color": LIGHT["ink"],
-    "xtick.color": LIGHT["line"],
-    "xtick.labelcolor": LIGHT["muted"],
-    "ytick.labelcolor": LIGHT["muted"],
-    "ytick.left": False,
-    "legend.frameon": False,
-}
-
 Floats = NDArray[np.floating[Any]]
 
 
@@ -88,24 +61,6 @@ class Steps:
     coverage: Mapping[float, Floats]  # level in percent → (H,) percent
 
 
-def check_picture(path: str | os.PathLike[str]) -> None:
-    """Raises ElmanError if `draw` could not make a picture at `path`. Called before the work rather than after."""
-    target = Path(os.path.realpath(path))
-    ending = Path(path).suffix.lower()
-    if ending not in (".png", ".html"):
-        raise ElmanError(f"cannot draw {os.fspath(path)}: its name must end in .png or .html.")
-    if target.is_dir():
-        raise ElmanError(f"{path} is a directory: give the name of a file in it.")
-    if not target.parent.is_dir():
-        raise ElmanError(f"cannot write {path}: there is no directory {target.parent}. Create it first.")
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise ElmanError(f"cannot write {path}: it is read-only. Choose another place.")
-    if ending == ".png" and importlib.util.find_spec("matplotlib") is None:
-        raise ElmanError(
-            'a PNG needs matplotlib: pip install "elman[series]". Or give a name that ends in .html, which needs none.'
-        )
-
-
 def draw(
     path: str | os.PathLike[str], drawings: Sequence[Drawing], steps: Steps | None = None, title: str = ""
 ) -> None:
@@ -135,16 +90,7 @@ def _check(drawing: Drawing) -> None:
 
 
 def _png(drawings: Sequence[Drawing], steps: Steps | None, title: str) -> bytes:
-    import matplotlib
-
-    file = io.BytesIO()
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name in a script that the font has not
-        matplotlib.rcdefaults()  # a user's matplotlibrc changes nothing
-        matplotlib.rcParams.update(_LOOK)
-        figure = _figure(drawings[:ROWS], steps, _lines(title, [d.name for d in drawings]))
-        figure.savefig(file, format="png", metadata={"Software": None})  # no version: the same bytes
-    return file.getvalue()
+    return png(lambda: _figure(drawings[:ROWS], steps, _lines(title, [d.name for d in drawings])))
 
 
 def _lines(title: str, names: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -304,21 +250,9 @@ def _label(ax: "Axes", ends: Mapping[str, tuple[Floats, bool]]) -> None:
     low, high = ax.get_ylim()
     known = {name: _finite(y)[np.isfinite(y)] for name, (y, _) in ends.items()}
     places = {name: (y[-1] - low) / (high - low) for name, y in known.items() if len(y)}
-    for name, place in zip(places, _apart(list(places.values()), 0.09), strict=True):
+    for name, place in zip(places, apart(list(places.values()), 0.09), strict=True):
         ours = ends[name][1]
         ax.text(
             1.015, place, _short(name, 24), transform=ax.transAxes, va="center",
             color=LIGHT["accent" if ours else "muted"], fontweight="bold" if ours else "normal",
         )  # fmt: skip
-
-
-def _apart(places: Sequence[float], gap: float) -> list[float]:
-    """The same places, moved so that neighbours are at least `gap` apart."""
-    found = [0.0] * len(places)
-    below, moved = -np.inf, sorted(range(len(places)), key=places.__getitem__)
-    for i in moved:
-        below = found[i] = max(places[i], below + gap)
-    above = max(1.0, max(places, default=0.0)) + gap
-    for i in reversed(moved):
-        above = found[i] = min(found[i], above - gap)
-    return found

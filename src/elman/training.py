@@ -116,6 +116,11 @@ class Result:
         }
 
 
+def alike(settings: Settings) -> int:
+    """How often its `least` items a validation of runs that are compared is over: by the budget, not by the speed."""
+    return 5 if settings.minutes is None else round(max(1, min(50, 5 * settings.minutes)))
+
+
 @dataclass(frozen=True)
 class Check:
     """One validation of a run, of which there are 20, or more in a long one: which one it is, the steps and seconds of
@@ -162,14 +167,10 @@ class Training(pl.LightningModule):
         self.budget = Budget(settings, job.batches.steps_per_epoch)
         self.average = Average(job.model, settings.averaging) if settings.averaging > 0 else None
         self.validation = Validation(
-            job.model,
-            job.measure,
-            job.validation_items,
-            self.average,
-            job.tolerance,
-            job.least,
-            watch is not None,
+            job.model, job.measure, job.validation_items, self.average, job.tolerance, job.least
         )
+        if watch is not None:
+            self.validation.part = min(job.validation_items, job.least * alike(settings))
         self.stopped: Stopped | None = None
         self.interrupted = False
         self.steps = self.items = 0
@@ -450,8 +451,9 @@ class SeededRun:
         raise NotImplementedError
 
     def network(self) -> nn.Module:
-        """What is trained, with first weights."""
-        return self._job().model
+        """What is trained, with some first weights."""
+        with torch.random.fork_rng([]):
+            return self._job().model
 
     def train(
         self,

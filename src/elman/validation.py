@@ -68,11 +68,10 @@ class Validation:
         average: Average | None,
         tolerance: float = 0.0,
         least: int = LEAST,
-        alike: bool = False,
     ) -> None:
         self.model, self.measure, self.items, self.average = model, measure, items, average
         self.tolerance, self.least = tolerance, least
-        self.part = min(items, least) if alike else None
+        self.part: int | None = None
         self.best: dict[str, Tensor] | None = None
         self.history: list[
             tuple[int, float, float]

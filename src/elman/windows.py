@@ -7,6 +7,7 @@ Letters: B windows, L values read, H values forecast, R segments forecast, A = R
 """
 
 import itertools
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -53,6 +54,15 @@ class Series:
     def followed_by(self, values: Floats) -> "Series":
         """The same with what comes next. Nothing is known of its past covariates."""
         return replace(self, values=np.concatenate((self.values, values)))
+
+
+def checksum(series: Sequence[Series]) -> str:
+    """What tells these series from others."""
+    found = 0
+    for one in series:
+        for known in (one.values, one.past, one.future, one.static):
+            found = zlib.crc32(np.ascontiguousarray(known).tobytes(), found)
+    return f"{found:08x}"
 
 
 @dataclass(frozen=True)
