@@ -18,7 +18,7 @@ from elman.checkpoint import write_whole
 from elman.data import ElmanError
 from elman.page import as_json, head
 from elman.picture import check_picture
-from elman.report import DEFINITIONS, Report, Traced, Tracked, plural
+from elman.report import DEFINITIONS, Floats, Report, Traced, Tracked, plural
 from elman.report_parts import Terms, attribution, glossary, health, memory
 from elman.report_script import SCRIPT
 from elman.report_steps import blocks, kind_of, names
@@ -113,7 +113,7 @@ def _data(report: Report) -> dict[str, Any]:
         "next": report.kind == "text",
         "tracked": [
             {"layer": places[t.layer], "quantity": t.quantity, "unit": t.unit, "feature": t.feature,
-             "r": round(float(t.correlation), 4)}
+             "shown": t.quantity.replace("_", " "), "r": round(float(t.correlation), 4)}
             for t in _ranked(report)
         ],
         "losses": encode(report.losses, FINE) if known and report.losses is not None else None,
@@ -148,10 +148,17 @@ def _quantity(layer: Traced, quantity: str, units: Mapping[int, list[Any]]) -> d
         "shown": quantity.replace("_", " "),
         "about": f"{definition} {source}.",
         "gate": bool(quantity.endswith("gate") and low >= 0 and high <= 1),
-        "bound": float(f"{max(-low, high):.7g}"),
+        "bound": _bound(values),
         "order": sorted(units),
         "units": units,
     }  # fmt: skip
+
+
+def _bound(values: Floats) -> float:
+    """From zero, 99 % of the values are not farther: of some hundred steps."""
+    some = np.abs(values[:: 1 + len(values) // 200]).astype(np.float64)
+    known = some[np.isfinite(some)]
+    return float(f"{np.quantile(known, 0.99):.7g}") if known.size else 0.0
 
 
 # The parts of the page.
@@ -159,14 +166,13 @@ def _quantity(layer: Traced, quantity: str, units: Mapping[int, list[Any]]) -> d
 
 def _inside(report: Report, packed: Packed, term: Terms) -> dict[str, str]:
     kind, each = kind_of(report), html.escape(report.step)
-    layers = "".join(
-        f'<option value="{i}">{html.escape(layer.name)}</option>' for i, layer in enumerate(report.layers)
-    )
+    held = sorted({place for place, _, _ in packed.series})
+    layers = "".join(f'<option value="{i}">{html.escape(report.layers[i].name)}</option>' for i in held)
     return {
         "each": each,
         "holds": html.escape(packed.sentence()),
         "layers": layers,
-        "one": " hidden" if len(report.layers) == 1 else "",
+        "one": " hidden" if len(held) == 1 else "",
         "unit": term.known("unit", "Unit"),
         "kind": kind,
         "width": _width(report),
@@ -199,6 +205,8 @@ def _loss(report: Report, term: Terms) -> str:
 
 def _guesses(report: Report, term: Terms) -> str:
     if not any(report.guesses):
+        if report.kind == "layer":
+            return "<p>A layer by itself predicts nothing.</p>"
         return "<p>The model predicts at the end alone: there are no predictions step by step.</p>"
     return f'<div>{term.known("predictions", "Predictions after it")}</div><ol id="guesses"></ol>'
 

@@ -114,9 +114,9 @@ def _numbers(memory: Memory, name: str) -> str:
         )
     body = "".join(f'<tr><td>{k:,}</td><td class="number">{value:.4g}</td></tr>' for k, value in rows)
     return (
-        f'<details><summary>The numbers</summary><div class="scroll" tabindex="0"><table><thead><tr><th scope="col">'
-        f'{heads[0]}</th><th scope="col" class="number">{html.escape(heads[1])}</th></tr></thead>'
-        f"<tbody>{body}</tbody></table></div></details>"
+        '<details><summary>The numbers</summary><div class="scroll" tabindex="0" role="group" aria-label="The numbers">'
+        f'<table><thead><tr><th scope="col">{heads[0]}</th><th scope="col" class="number">{html.escape(heads[1])}</th>'
+        f"</tr></thead><tbody>{body}</tbody></table></div></details>"
     )
 
 
@@ -130,7 +130,9 @@ def health(findings: Sequence[Finding], term: Terms) -> str:
     said = f"{count} {'needs' if len(wrong) == 1 else 'need'} a look." if wrong else "Nothing is wrong."
     problems = f'<ul class="problems">{"".join(_problem(f, term) for f in wrong)}</ul>' if wrong else ""
     rows = "".join(_row(f, term) for f in good)
-    heads = "".join(f'<th scope="col">{name}</th>' for name in ("", "Measure", "Value", "What it says"))
+    heads = "".join(
+        f'<th scope="col">{name}</th>' for name in ("Verdict", "Measure", "Value", "What it says")
+    )
     table = (
         f'<table class="health"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>' if good else ""
     )
@@ -193,10 +195,11 @@ def _coloured(report: Report, found: Attribution) -> str:
     """The steps, those that moved the prediction as elements with a colour and a title."""
     values = np.nan_to_num(np.asarray(found.values, dtype=np.float64))
     levels = np.rint(LEVELS * values / (np.abs(values).max(initial=0) or 1)).astype(int).tolist()
+    cells = kind_of(report) == "cells"
     return "".join(
         f'<span class="{"up" if level > 0 else "down"}{abs(level)}" title="{html.escape(_titled(report, found, k))}">'
         f"{html.escape(text)}</span>{after}"
-        if level
+        if level or cells
         else html.escape(text) + after
         for k, (level, (text, after)) in enumerate(zip(levels, stretches(report, found.first), strict=False))
     )

@@ -29,9 +29,17 @@ const unpack = async packed => {
 };
 const series = async ([low, high, packed], bits) => {
   const buffer = await unpack(packed), codes = bits > 8 ? new Uint16Array(buffer) : new Uint8Array(buffer);
-  const unit = (high - low) / (2 ** bits - 2);
-  return {low, high, digits: unit > 0 ? Math.min(12, Math.max(0, Math.round(-Math.log10(unit / 2)))) : 3,
-    at: i => codes[i] ? low + (codes[i] - 1) * unit : NaN};
+  const unit = (high - low) / (2 ** bits - 2), value = code => code ? low + (code - 1) * unit : NaN;
+  return {codes, value, most: Math.max(Math.abs(low), Math.abs(high)), at: i => value(codes[i]),
+    digits: unit > 0 ? Math.min(12, Math.max(0, Math.round(-Math.log10(unit / 2)))) : 3};
+};
+const typical = ({codes, value, most}) => {  // 99 % of the values are not farther from zero
+  const counts = new Map();
+  for (const code of codes) if (code) counts.set(code, (counts.get(code) || 0) + 1);
+  let left = .99 * codes.length;
+  for (const code of [...counts.keys()].sort((a, b) => Math.abs(value(a)) - Math.abs(value(b))))
+    if ((left -= counts.get(code)) <= 0) return Math.abs(value(code)) || most;
+  return most;
 };
 const predictions = async ({words, most, chances, width, codes, numbers}) => {
   const [which, given] = await Promise.all([unpack(codes), unpack(numbers)]);
@@ -43,7 +51,7 @@ const predictions = async ({words, most, chances, width, codes, numbers}) => {
 
 // Colours.
 let now = null, at = 0, losses = null, guesses = null, ticket = 0;
-const scale = () => now.gate ? 1 : get("same").checked ? now.bound : Math.max(Math.abs(now.low), Math.abs(now.high));
+const scale = () => now.gate ? 1 : get("same").checked ? now.bound : now.typical;
 const tint = value => {
   if (!Number.isFinite(value)) return "missing";
   const level = Math.round(DATA.levels * Math.max(-1, Math.min(1, value / (scale() || 1))));
@@ -194,8 +202,9 @@ const choose = async (layer, quantity, wanted) => {
   const chosen = held.find(each => each.name === quantity) || held[0];
   const unit = nearest(chosen.order, wanted), values = await series(chosen.units[unit], DATA.bits);
   if (mine !== ticket) return;
-  now = {...values, layer, quantity: chosen.name, unit, gate: chosen.gate, bound: chosen.bound, order: chosen.order,
-    label: chosen.shown, key: () => `${layer} ${chosen.name} ${unit} ${scale()}`};
+  const {name: quantityName, gate, bound, order, shown: label} = chosen;
+  now = {...values, typical: typical(values), layer, quantity: quantityName, unit, gate, bound, order, label,
+    key: () => `${layer} ${quantityName} ${unit} ${scale()}`};
   tell(found, held, chosen, wanted);
   repaint();
 };
@@ -208,18 +217,19 @@ const tell = (found, held, chosen, wanted) => {
   const here = now.order.length < found.count ? `${whole(now.order.length)} of ${whole(found.count)} here` : "";
   get("count").textContent = here || `of ${whole(found.count)}`;
   get("what").textContent = chosen.about;
-  const tracks = DATA.tracked.filter(item => same(item, now.layer, now.quantity, now.unit));
-  const list = tracks.map(item => `${item.feature}, r ${fixed(item.r, 2)}`).join("; ");
+  const tracks = DATA.tracked.filter(item => item.layer === now.layer && item.unit === now.unit);
+  const list = tracks.map(item => `${item.feature} (${item.shown}, r ${fixed(item.r, 2)})`).join("; ");
   const instead = wanted === now.unit ? "" : `Unit ${wanted} is not held here; this is the nearest that is. `;
   get("tracks").textContent = instead + (list ? `Unit ${now.unit} tracks: ${list}.` :
-    DATA.tracked.length ? `Unit ${now.unit} tracks none of the features beyond chance.` : "");
+    DATA.tracked.length ? `No feature is listed for unit ${now.unit}.` : "");
   for (const button of get("ranked").querySelectorAll("[data-k]"))
     button.setAttribute("aria-pressed", same(DATA.tracked[button.dataset.k], now.layer, now.quantity, now.unit));
 };
 const repaint = () => {
   const legend = get("legend"), full = scale(), digits = Math.max(now.digits, full < 1 ? 2 : 1);
   legend.classList.toggle("gate", now.gate);
-  const ends = now.gate ? ["0 shut", "", "1 open"] : [fixed(-full, digits), "0", fixed(full, digits)];
+  const [below, above] = full < now.most ? ["≤ ", "≥ "] : ["", ""];
+  const ends = now.gate ? ["0 shut", "", "1 open"] : [below + fixed(-full, digits), "0", above + fixed(full, digits)];
   legend.querySelectorAll("span").forEach((end, k) => { end.textContent = ends[k]; });
   get("same").disabled = now.gate;
   for (const b of near) colour(b);

@@ -207,7 +207,10 @@ td { vertical-align: top; overflow-wrap: anywhere }
 .read { max-height: 360px; overflow-y: auto; border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px;
   scrollbar-width: thin }
 .read.cells { white-space: normal; line-height: 2; font-size: 13.5px }
-.read.cells span { padding: 3px 7px; border-radius: 5px }
+.read.cells span { display: inline-block; max-width: 100%; padding: 0 7px; border-radius: 5px; line-height: 1.75;
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; vertical-align: top }
+.cells + div strong { font-weight: 500 }
+#what { max-width: none }
 .read.word span { padding: 2px 3px; margin: 0 -3px; border-radius: 3px; box-decoration-break: clone;
   -webkit-box-decoration-break: clone }
 .read.character span { padding-block: 2px }
@@ -215,6 +218,7 @@ td { vertical-align: top; overflow-wrap: anywhere }
 .chip { padding: 1px 6px; border-radius: 4px }
 .moved table { font-size: 13px }
 .character + div td:nth-child(2) { white-space: nowrap } .moved td { padding-block: 5px }
+.moved th:not(:last-child), .moved td:not(:last-child) { padding-right: 10px }
 dl.glossary { font-size: 13.5px; display: grid; grid-template-columns: minmax(90px, max-content) minmax(0, 1fr);
   gap: 6px 20px }
 dl.glossary dd { margin: 0 } dl.glossary cite { color: var(--muted); font-style: normal }
