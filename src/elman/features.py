@@ -97,8 +97,8 @@ def of_times(times: Any) -> dict[str, Floats]:
     day, year = index.hour + index.minute / 60, index.dayofyear - 1
     found = {f"{name}": (index.dayofweek == k) for k, name in enumerate(_DAYS)}
     found |= {"weekend": index.dayofweek >= 5}
-    found |= _round("time of day", day / 24, "midnight", "six in the morning")
-    found |= _round("time of year", year / 365.25, "January", "April")
+    found |= _round("time of day", day / 24, "at midnight", "at six in the morning")
+    found |= _round("time of year", year / 365.25, "in January", "in April")
     return {name: np.asarray(values, np.float64) for name, values in found.items()}
 
 
@@ -107,7 +107,7 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 
 def _round(name: str, share: Any, first: str, quarter: str) -> dict[str, Any]:
     angle = 2 * math.pi * np.asarray(share, np.float64)
-    return {f"{name}: {first}": np.cos(angle), f"{name}: {quarter}": np.sin(angle)}
+    return {f"{name}, high {first}": np.cos(angle), f"{name}, high {quarter}": np.sin(angle)}
 
 
 def tracked(layers: Sequence[Traced], features: Mapping[str, Floats]) -> tuple[Tracked, ...]:

@@ -27,7 +27,10 @@ _SATURATION = "after Karpathy, Johnson and Fei-Fei, Visualizing and understandin
 _PASCANU = "Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013"
 _JOZEFOWICZ = "Jozefowicz, Zaremba and Sutskever, An empirical exploration of recurrent networks, 2015"
 _GERS = "Gers et al., Learning to forget, 2000; Tallec and Ollivier, Can recurrent neural networks warp time?, 2018"
-_KEEPING = {"forget_gate": "lstm", "update_gate": "gru"}
+_SHUT_SHARES = {
+    "forget_gate": (0.5, 0.8),
+    "update_gate": (0.8, 0.95),
+}  # a GRU can hand on what it holds by the candidate
 _MIN = {"MinGRU"}  # z is the share of the new, not of the old
 
 
@@ -120,13 +123,13 @@ def _gates(shut: float, open_: float) -> Verdict:
 
 def _keeping(layer: Traced) -> list[Finding]:
     """Forget gates, and GRU's update gates, which do the same."""
-    name = next((n for n in _KEEPING if n in layer.values and layer.cell not in _MIN), None)
+    name = next((n for n in _SHUT_SHARES if n in layer.values and layer.cell not in _MIN), None)
     if name is None:
         return []
     label = name.replace("_", " ")
     mean = layer.values[name].mean(axis=0, dtype=np.float64)
     shut = float((mean < _SHORT).mean())
-    finding = _share(layer, f"{label}s shut", shut, _verdict(shut, 0.3, 0.5), (
+    finding = _share(layer, f"{label}s shut", shut, _verdict(shut, *_SHUT_SHARES[name]), (
         f"Share of units whose mean {label} is below {_SHORT:g}.",
         f"have a {label} that is shut: of what they held, less than a tenth is left after one step",
         "the layer cannot remember",

@@ -15,7 +15,9 @@ from elman.subject import Ints, Subject, Windowed, spread
 
 LAGS = 256  # at most
 GROWS = 1.02  # a step: beyond what an uncertain slope shows of a network that keeps its gradients
-_GRADIENTS, _LOSSES = 32, 64  # places that means are taken over
+_GRADIENTS = 32  # places that the gradient's mean is taken over
+_LOSSES, _MOST_LOSSES = 64, 512  # and the losses', of large networks and of small ones
+_WORK = 6e10  # multiply-adds for losses
 _SHARE = 0.95  # of the gradient within the gradient horizon, of the gain within the horizon
 _SURE = 2.0  # standard errors
 _LEAST = 0.005  # of the loss: a smaller gain is none
@@ -30,8 +32,8 @@ def measure_memory(subject: Subject) -> Memory:
     ends = ends[subject.places(ends) >= length - 1]
     gradient = gradient_norms(subject, ends[spread(len(ends), _GRADIENTS)], length)
     growth = slope(gradient)
-    some = ends[spread(len(ends), _LOSSES)]
     given = tuple(sorted({*(k for k in _LADDER if k < length), length}))
+    some = ends[spread(len(ends), _places(subject, given))]
     losses = context_losses(subject, some, given)
     horizon, gains = _horizon(given, losses)
     if gains:
@@ -43,6 +45,11 @@ def measure_memory(subject: Subject) -> Memory:
     return Memory(
         gradient, half_life, growth, within, given, mean, horizon, subject.unit, len(some), sentence
     )  # fmt: skip
+
+
+def _places(subject: Subject, given: tuple[int, ...]) -> int:
+    weights = sum(p.numel() for _, module in subject.recurrent for p in module.parameters())
+    return int(np.clip(_WORK / (weights * sum(given)), _LOSSES, _MOST_LOSSES))
 
 
 def gradient_norms(subject: Subject, ends: Ints, length: int) -> Floats:
@@ -130,6 +137,7 @@ def _sentence(
     within: int,
 ) -> str:  # fmt: skip
     s, unit = subject.step, subject.unit
+    nats = " nats" if unit == "nats" else ""
     if gains and unit == "difference":
         first = (
             f"The output depends on about the last {plural(horizon, s)}: with them it is within 5 % of what one {s} "
@@ -138,7 +146,7 @@ def _sentence(
     elif gains:
         first = (
             f"It remembers about {plural(horizon, s)}: with so many the loss is {mean[given.index(horizon)]:.3f}, "
-            f"with one {mean[0]:.3f}, with {given[-1]} {mean[-1]:.3f} {unit}."
+            f"with one {mean[0]:.3f}, with {given[-1]} {mean[-1]:.3f}{nats}."
         )
     else:
         first = f"More than the last {s} makes no difference that could be measured: it remembers nothing that helps."

@@ -236,7 +236,7 @@ class ModuleSubject:
         return ends // self.batch
 
     def longest(self) -> int:
-        return longest_of(self.count) if self.batch == 1 else self.count
+        return longest_of(self.count)
 
     def windowed(self, ends: Ints, length: int) -> Windowed:
         t, b = torch.from_numpy(ends // self.batch), torch.from_numpy(ends % self.batch)

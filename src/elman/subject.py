@@ -154,7 +154,7 @@ def cell_of(module: nn.Module) -> str:
 def run_traced(
     name: str, module: nn.Module, entered: Tensor, state: Any = None
 ) -> tuple[Tensor, Any, list[Traced]]:
-    """The output of a layer for (T, 1, E), its last state, and what it did, direction by direction.
+    """The output of a layer for (T, N, E), its last state, and what it did (T * N, H), direction by direction.
 
     Time comes first, whatever the layer's own layout.
     """
@@ -172,7 +172,7 @@ def _by_direction(name: str, layer: Any, trace: Mapping[str, Tensor]) -> list[Tr
         for suffix, way in (("", ""), ("_reverse", ", backwards")) if layer.bidirectional else (("", ""),):
             ending = f"_l{k}{suffix}"
             values = {
-                key.removesuffix(ending): value[:, 0].float().cpu().numpy()
+                key.removesuffix(ending): value.flatten(0, 1).float().cpu().numpy()
                 for key, value in trace.items()
                 if key.endswith(ending)
             }

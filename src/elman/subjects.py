@@ -237,6 +237,26 @@ class LabelsSubject:
         return log_p - torch.log1p(-log_p.exp().clamp(max=1 - 1e-6))
 
 
+def _labels(times: Any) -> tuple[str, ...]:
+    """Times as text, to the minute; to the day where all are midnights."""
+    found = [str(t)[:16].replace("T", " ") for t in times]
+    return (
+        tuple(t.removesuffix(" 00:00") for t in found)
+        if all(t.endswith(" 00:00") for t in found)
+        else tuple(found)
+    )
+
+
+def _labels(times: Any) -> tuple[str, ...]:
+    """Times as text, to the minute; to the day where all are midnights."""
+    found = [str(t)[:16].replace("T", " ") for t in times]
+    return (
+        tuple(t.removesuffix(" 00:00") for t in found)
+        if all(t.endswith(" 00:00") for t in found)
+        else tuple(found)
+    )
+
+
 @dataclass(frozen=True)
 class _Window:
     """Some windows of a series as a member of the ensemble reads them."""
@@ -277,9 +297,7 @@ class SeriesSubject:
         self.model: SeriesModel = _loaded(SeriesModel(SeriesConfig(**config)), file)
         self.member: Any = self.model.members[0]
         self.times = data.times(k, len(self.one))
-        self.steps = tuple(
-            str(t)[:16].replace("T", " ") for t in self._starts(np.array([len(self.one)]))[:, 0]
-        )
+        self.steps = _labels(self._starts(np.array([len(self.one)]))[:, 0])
         self.title = (
             f"Series {data.names[k]}: the last {self.shape.input_length} values, from which the next "
         )
