@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import twin
-from elman import cli, cli_report, cli_table, demo
+from elman import cli, cli_options, cli_report, cli_table, demo
 from elman.checkpoint import load, save
 from elman.class_evaluation import Evaluation, Mistake
 from elman.classify import TextClassifier
@@ -161,7 +161,7 @@ def test_a_command_line_to_copy():
 def test_where_a_model_goes(tmp_path, monkeypatch, name, expected):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.v2").mkdir()
-    assert str(cli.cli_labels._model_path(name, None)) == expected
+    assert str(cli_options.beside(name, None, "table")) == expected
 
 
 def test_ctrl_c_keeps_the_best_model(tmp_path):

@@ -42,8 +42,7 @@ class ClassRun(SeededRun):
     """One run that learns classes.
 
     initial: tensors to begin with, by the model's names. weights (C,): of the classes in the loss. beside (n, C):
-    logits of another classifier on the held part, to be added to. tensors: what else the model file holds. `keep` is
-    given every model worth saving, and the last of them is the result.
+    logits of another classifier on the held part, to be added to. tensors: what else the model file holds.
     """
 
     training: Coded
@@ -59,7 +58,7 @@ class ClassRun(SeededRun):
     tensors: Tensors
     codec: dict[str, Any]
     about: dict[str, Any]
-    keep: Callable[[ModelFile], None]
+    keep: Callable[[ModelFile], None] | None
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""
@@ -83,13 +82,13 @@ class ClassRun(SeededRun):
         loss = loss_of(self.config, self.smoothing, self.weights)
         return Job(model, loss, batches, self._measure, len(self.held), least=_LEAST)
 
-    def _keep(self, result: Result) -> None:
+    def model_file(self, result: Result) -> ModelFile:
         logits, rows = self._measure.found()
         parts = [logits] if self.beside is None else [logits, self.beside[rows]]
         scales = fit_scales(parts, self.held.classes[rows], self.config.several)
         tensors = dict(result.weights) | dict(self.tensors) | {"scales": scales.astype(np.float32)}
         training = result.figures(self.settings) | {"validation_texts": result.validation_items} | self.about
-        self.keep(ModelFile("labels", tensors, asdict(self.config), self.codec, training, __version__))
+        return ModelFile("labels", tensors, asdict(self.config), self.codec, training, __version__)
 
 
 def loss_of(
@@ -178,7 +177,7 @@ class LanguageRun(SeededRun):
     settings: Settings
     seed: int
     initial: Tensors
-    keep: Callable[[ModelFile], None]
+    keep: Callable[[ModelFile], None] | None
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""
@@ -213,13 +212,13 @@ class LanguageRun(SeededRun):
         measure = LanguageMeasure(measuring, ways)
         return Job(model, model.loss, LanguageBatches(training, ways, self.seed), measure, measure.items)
 
-    def _keep(self, result: Result) -> None:
+    def model_file(self, result: Result) -> ModelFile:
         about = result.figures(self.settings) | {
             "validation_items": result.validation_items,
             "run": self._about,
         }
         tensors = for_classifier(result.weights)
-        self.keep(ModelFile("language", tensors, asdict(self.config), {}, about, __version__))
+        return ModelFile("language", tensors, asdict(self.config), {}, about, __version__)
 
 
 class LanguageMeasure:

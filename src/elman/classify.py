@@ -179,8 +179,8 @@ class TextClassifier:
         )
 
     def beginning(self, corpus: Corpus) -> dict[str, npt.NDArray[Any]]:
-        """Tensors that the network begins with: an embedding of pretrained vectors, with numbers of their size for words
-        without one. Raises ElmanError for vectors that cannot be used."""
+        """Tensors that the network begins with: an embedding of pretrained vectors, with random ones for words without.
+        Raises ElmanError for vectors that cannot be used."""
         words = corpus.words
         if self.vectors is None:
             return {}
@@ -258,7 +258,7 @@ class TextClassifier:
         initial: Mapping[str, npt.NDArray[Any]],
         minutes: float | None,
         epochs: float | None,
-        keep: Callable[[ModelFile], None],
+        keep: Callable[[ModelFile], None] | None,
     ) -> "ClassRun":
         """The run that learns labels; the language is not learned in it."""
         from elman.class_fit import ClassRun

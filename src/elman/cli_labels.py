@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -86,18 +86,15 @@ def train_labels(
 
     Example: elman train labels reviews.csv -o reviews.elman --minutes 5
     """
-    from elman.classify import TextClassifier
-
     if file == unlabelled == "-":
         raise ElmanError("standard input can be read only once: give FILE or --unlabelled another name.")
-    output = _model_path(file, output)
+    output = common.beside(file, output, "table")
     for source in filter(None, (file, unlabelled)):
         common.check_not_input(source, output, "input")
-    classifier = TextClassifier(
-        cell=cell, hidden_size=hidden_size, num_layers=layers, embedding_size=embedding_size,
-        bidirectional=not one_way, pooling=pooling, dropout=dropout, class_weight=class_weight, vectors=vectors,
-        pretrain=pretrain, words=words, vocabulary_size=vocabulary_size, ngrams=ngrams, learning_rate=learning_rate,
-        batch_size=batch_size, seed=seed,
+    classifier = untrained(
+        cell=cell, hidden_size=hidden_size, layers=layers, embedding_size=embedding_size, one_way=one_way,
+        pooling=pooling, dropout=dropout, class_weight=class_weight, vectors=vectors, pretrain=pretrain, words=words,
+        vocabulary_size=vocabulary_size, ngrams=ngrams, learning_rate=learning_rate, batch_size=batch_size, seed=seed,
     )  # fmt: skip
     common.budget(minutes, epochs)
     classifier.fit(
@@ -115,10 +112,11 @@ def train_labels(
     common.end_of(classifier.info["training"])
 
 
-def _model_path(file: str, output: Path | None) -> Path:
-    if output is None and os.path.isdir(file):
-        return Path(file).parent / f"{Path(file).resolve().name}.elman"
-    return common.model_path(file.removesuffix(".gz"), output, "table")
+def untrained(one_way: bool = False, **options: Any) -> "TextClassifier":
+    """The classifier that options of `train_labels` ask for. Values are checked when it is fitted."""
+    from elman.classify import TextClassifier
+
+    return TextClassifier(bidirectional=not one_way, **common.renamed(options))
 
 
 def _columns(**options: tuple[str | None, str | None]) -> str:

@@ -1,5 +1,7 @@
 """What the commands of several jobs share: options, where a model goes, the budget, one way to end."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +29,11 @@ Drawn = Annotated[
 ]
 
 
+def renamed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by the names that estimators have for them."""
+    return {"num_layers" if name == "layers" else name: value for name, value in options.items()}
+
+
 def budget(minutes: float | None, epochs: float | None) -> dict[str, float | None]:
     """Checked before anything is read. Raises ElmanError for a budget that makes no sense."""
     from elman.sizes import check_sizes
@@ -37,11 +44,13 @@ def budget(minutes: float | None, epochs: float | None) -> dict[str, float | Non
     return {"minutes": minutes, "epochs": epochs}
 
 
-def model_path(file: str, output: Path | None, what: str) -> Path:
-    """Where the model of FILE, called `what`, goes. Raises ElmanError where standard input gives it no name."""
+def beside(file: str, output: Path | None, what: str, ending: str = ".elman", product: str = "model") -> Path:
+    """Where what is made of FILE, called `what`, goes. Raises ElmanError where standard input gives it no name."""
     if output is None and file == "-":
-        raise ElmanError(f"a {what} from standard input has no name: say with -o where the model goes.")
-    return output or Path(file).with_suffix(".elman")
+        raise ElmanError(f"a {what} from standard input has no name: say with -o where the {product} goes.")
+    if output is None and os.path.isdir(file):
+        return Path(file).parent / f"{Path(file).resolve().name}{ending}"
+    return output or Path(file.removesuffix(".gz")).with_suffix(ending)
 
 
 def check_not_input(file: str, output: Path, what: str) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -67,14 +67,12 @@ def train_series(
 
     Example: elman train series sales.csv --horizon 28 -o sales.elman --minutes 5
     """
-    from elman.series import LEVELS, Forecaster
-
-    output = common.model_path(file, output, "table")
+    output = common.beside(file, output, "table")
     common.check_not_input(file, output, "table")
-    model = Forecaster(
-        horizon, levels or LEVELS, id=id, time=time, target=target or "y", frequency=frequency, past=past or (),
-        future=future or (), static=static or (), calendar=calendar, loss=loss, ensemble=ensemble, cell=cell,
-        hidden_size=hidden_size, input_length=input_length, seed=seed,
+    model = untrained(
+        horizon=horizon, levels=levels, id=id, time=time, target=target, frequency=frequency, past=past, future=future,
+        static=static, calendar=calendar, loss=loss, ensemble=ensemble, cell=cell, hidden_size=hidden_size,
+        input_length=input_length, seed=seed,
     )  # fmt: skip
     common.budget(minutes, epochs)
     model.fit(file, minutes=minutes, epochs=epochs, val_size=val_size, output=output, resume=resume, log=log)
@@ -83,6 +81,14 @@ def train_series(
     else:
         console.news(f"\nelman evaluate {output} {file}\nelman forecast {output} {file} > forecast.csv")
     common.end_of(model.info["training"])
+
+
+def untrained(**options: Any) -> "Forecaster":
+    """The forecaster that options of `train_series` ask for. Raises ElmanError for values that make no sense."""
+    from elman.series import Forecaster
+
+    lists = ("levels", "target", "past", "future", "static")
+    return Forecaster(**{name: value for name, value in options.items() if value or name not in lists})
 
 
 def forecast(

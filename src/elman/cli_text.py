@@ -40,16 +40,22 @@ def train_text(
 
     Example: elman train text book.txt -o book.elman --minutes 3
     """
-    from elman.text import TextGenerator
-
-    output = common.model_path(file, output, "text")
-    generator = TextGenerator(
-        cell, hidden_size, layers, embedding_size, dropout, learning_rate, batch_size, chunk_length, seed
-    )
+    output = common.beside(file, output, "text")
+    generator = untrained(
+        cell=cell, hidden_size=hidden_size, layers=layers, embedding_size=embedding_size, dropout=dropout,
+        learning_rate=learning_rate, batch_size=batch_size, chunk_length=chunk_length, seed=seed,
+    )  # fmt: skip
     ends = common.budget(minutes, epochs)
     text = TextFile(file)
     common.check_not_input(file, output, "text")
     _train(generator, text, output, json, **ends, resume=resume, log=log)
+
+
+def untrained(**options: Any) -> "TextGenerator":
+    """The generator that options of `train_text` ask for. Raises ElmanError for values that make no sense."""
+    from elman.text import TextGenerator
+
+    return TextGenerator(**common.renamed(options))
 
 
 def generate(

@@ -12,6 +12,8 @@ from importlib import import_module
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from elman.checkpoint import write_whole
 from elman.data import ElmanError
 from elman.experiment import Task, prepare
@@ -30,6 +32,7 @@ LEAST_SECONDS = 1.0  # of a run
 CELLS = ("feedforward", "rnn", "gru", "lstm", "mingru")
 COLUMNS = ("validation", "lowest", "highest", "parameters", "items/s", "steps", "seconds", "seeds")
 _WIDEST = 4096  # hidden units, where parameters are to be equal
+_TRIED = (8, 16, 32)
 
 Equal = Literal["time", "parameters"]
 
@@ -153,7 +156,7 @@ def compare(
     Ctrl-C ends it; the runs that are finished are kept. Raises ElmanError for arguments that make no sense and what
     `fit` raises for the data; KeyboardInterrupt where no run is finished.
     """
-    minutes = _check(minutes, epochs, seeds, equal, cells)
+    minutes = check_comparison(minutes, epochs, seeds, equal, cells)
     report = Report(progress)
     task = prepare(estimator, source, report, **reading)
     report = Report(progress, unit=task.items)
@@ -177,7 +180,7 @@ def compare(
     )  # fmt: skip
 
 
-def _check(
+def check_comparison(
     minutes: float | None, epochs: float | None, seeds: int, equal: str, cells: Sequence[str]
 ) -> float | None:
     """The minutes of the whole comparison. Raises ElmanError for what makes no sense."""
@@ -188,7 +191,7 @@ def _check(
     for cell in [cells] if isinstance(cells, str) else cells:
         if cell not in COMPARED:
             raise ElmanError(f"unknown cell {cell!r}: choose among {', '.join(CELLS)}.")
-    if len(set(cells)) < max(2, len(cells)):
+    if isinstance(cells, str) or len(set(cells)) < max(2, len(cells)):
         raise ElmanError("a comparison needs two cells or more, each once.")
     if epochs is not None and equal == "time":
         raise ElmanError(
@@ -252,15 +255,12 @@ def _matched(
     def count(cell: str | None, settings: Mapping[str, Any]) -> int:
         return _weights(task.run(settings, minutes, epochs, cell=cell).network())
 
-    wanted = count(None, {})
+    wanted, sizes = count(None, {}), np.arange(1, _WIDEST + 1)
     found = {}
     for cell in cells:
-        low, high = 1, _WIDEST
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if count(cell, {"hidden_size": middle}) <= wanted else (low, middle)
-        near = {size: abs(count(cell, {"hidden_size": size}) - wanted) for size in (low, high)}
-        found[cell] = {"hidden_size": min(near, key=near.__getitem__)}
+        counts = [count(cell, {"hidden_size": size}) for size in _TRIED]
+        curve = np.polyval(np.polyfit(_TRIED, counts, 2), sizes)  # weights from units to units: a square
+        found[cell] = {"hidden_size": int(sizes[np.abs(curve - wanted).argmin()])}
     return found
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from elman.training import SeededRun
 
 Estimator = TextGenerator | Forecaster | TextClassifier
-Keep = Callable[[ModelFile], None]
+Keep = Callable[[ModelFile], None] | None
 # An estimator, minutes, epochs, who keeps its models, and a cell in place of its own → what trains.
 Make = Callable[[Any, float | None, float | None, Keep, str | None], "SeededRun"]
 
@@ -45,7 +45,7 @@ class Task:
         settings: Mapping[str, Any],
         minutes: float | None,
         epochs: float | None,
-        keep: Keep = lambda file: None,
+        keep: Keep = None,
         cell: str | None = None,
     ) -> "SeededRun":
         """A run of the estimator with some settings changed. Raises ElmanError for those that make no sense."""
@@ -92,10 +92,10 @@ def _series(estimator: Forecaster, source: Any, report: Report, val_size: int | 
 
     from elman.series_fit import naive_loss
 
-    first = estimator.training_run(data, val_size, None, 1.0, report, lambda file: None)
+    first = estimator.training_run(data, val_size, None, 1.0, report, None)
     naive, shape = naive_loss(first.config, first.validation), first.config.shape
     return Task(
-        "series", estimator, f"{estimator.loss} loss".replace("_", " "), "windows",
+        "series", estimator, f"{estimator.loss} loss".replace("_", " "), "values",
         None if naive is None else ("seasonal naive", naive),
         f"all {shape.input_length} values at once",
         {"series": len(data.series), "checksum of the series": checksum(data.series), "val_size": val_size}, data, make,

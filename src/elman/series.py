@@ -191,7 +191,7 @@ class Forecaster:
         minutes: float | None,
         epochs: float | None,
         report: Report,
-        keep: Callable[[ModelFile], None],
+        keep: Callable[[ModelFile], None] | None,
         cell: str | None = None,
     ) -> "SeriesRun":
         """What `fit` carries out. cell: in place of this forecaster's own; one that cannot be saved, too."""
@@ -222,8 +222,8 @@ class Forecaster:
     def get_params(self) -> dict[str, Any]:
         """The arguments it was made with, by name."""
         own = {name: getattr(self, name) for name in _PARAMETERS if hasattr(self, name)}
-        names = self.columns.as_dict()
-        return own | names | {"target": names.pop("targets")}
+        columns = self.columns.as_dict()
+        return own | {"target": columns.pop("targets")} | columns
 
     # Use
 

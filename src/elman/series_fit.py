@@ -158,7 +158,7 @@ class SeriesRun(SeededRun):
     settings: Settings
     seed: int
     about: dict[str, Any]  # the codec of the model file
-    keep: Callable[[ModelFile], None]
+    keep: Callable[[ModelFile], None] | None
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""
@@ -191,11 +191,11 @@ class SeriesRun(SeededRun):
             SeriesModel(self.config), loss, batches, measure(windows, loss, shape.horizon), items, _TOLERANCE
         )
 
-    def _keep(self, result: Result) -> None:
+    def model_file(self, result: Result) -> ModelFile:
         tensors = dict(result.weights)
         tensors["calibration"] = self._calibration(result.weights)
         figures = self._figures(result)
-        self.keep(ModelFile("series", tensors, _model_dict(self.config), self.about, figures, __version__))
+        return ModelFile("series", tensors, _model_dict(self.config), self.about, figures, __version__)
 
     def _calibration(self, weights: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
         """What makes quantiles cover their share of the validation values: by what to multiply the distance of each

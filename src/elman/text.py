@@ -123,7 +123,7 @@ class TextGenerator:
         corpus: Corpus,
         minutes: float | None,
         epochs: float | None,
-        keep: Callable[[ModelFile], None],
+        keep: Callable[[ModelFile], None] | None,
         cell: str | None = None,
     ) -> "TextRun":
         """What `fit` carries out. cell: in place of this generator's own; one that cannot be saved, too."""

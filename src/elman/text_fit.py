@@ -30,10 +30,7 @@ _LOGITS = 4_000_000  # at a time: bounds the memory
 
 @dataclass(frozen=True)
 class TextRun(SeededRun):
-    """One run of the text job.
-
-    `keep` is given every model worth saving, and the last of them is the result.
-    """
+    """One run of the text job."""
 
     corpus: Corpus
     cell: str
@@ -41,7 +38,7 @@ class TextRun(SeededRun):
     tied: bool
     settings: Settings
     seed: int
-    keep: Callable[[ModelFile], None]
+    keep: Callable[[ModelFile], None] | None
 
     @property
     def config(self) -> ModelConfig:
@@ -71,10 +68,10 @@ class TextRun(SeededRun):
             model, mean_nats, batches, measure(codes, border, self.corpus.codec.size), len(codes) - border
         )
 
-    def _keep(self, result: Result) -> None:
+    def model_file(self, result: Result) -> ModelFile:
         tensors = result.weights | self.corpus.baseline.to_tensors()
         codec, by = self.corpus.codec.to_config(), __version__
-        self.keep(ModelFile("text", tensors, asdict(self.config), codec, self._figures(result), by))
+        return ModelFile("text", tensors, asdict(self.config), codec, self._figures(result), by)
 
     def _figures(self, result: Result) -> dict[str, Any]:
         """The model file's training section. Losses are in nats per character."""

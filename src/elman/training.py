@@ -18,6 +18,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from elman.checkpoint import ModelFile
 from elman.data import ElmanError
 from elman.progress import Report, Snapshot
 from elman.resume import ResumeIO, check_resumable
@@ -436,19 +437,26 @@ def train(
 
 
 class SeededRun:
-    """One run of a job: trains what `_job` makes and hands every best to `_keep`, the last of which is the result.
+    """One run of a job: trains what `_job` makes. `keep`, where there is one, is given every model worth saving, the
+    last of which is the result.
 
     Torch's random numbers are seeded, and left as they were found.
     """
 
     settings: Settings
     seed: int
+    keep: Callable[[ModelFile], None] | None
 
     def _job(self) -> Job:
         raise NotImplementedError
 
-    def _keep(self, result: Result) -> None:
+    def model_file(self, result: Result) -> ModelFile:
+        """What is saved of a result."""
         raise NotImplementedError
+
+    def _kept(self, result: Result) -> None:
+        if self.keep is not None:
+            self.keep(self.model_file(result))
 
     def network(self) -> nn.Module:
         """What is trained, with some first weights."""
@@ -466,8 +474,8 @@ class SeededRun:
         """Trains to the end of the budget. Raises what `train` raises."""
         with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
             torch.manual_seed(self.seed)
-            result = train(self._job(), self.settings, report, resume, log, log_path, self._keep, watch)
-        self._keep(result)
+            result = train(self._job(), self.settings, report, resume, log, log_path, self._kept, watch)
+        self._kept(result)
         return result
 
 

@@ -11,8 +11,8 @@ WITHOUT = "feedforward"
 
 
 def verdict(losses: Mapping[str, Sequence[float]], baseline: Mapping[str, float], unit: str) -> str:
-    """cell → losses of its seeds, in `unit`: whether recurrence helps, which model is best, whether the best is better
-    than the baseline."""
+    """cell → losses of its seeds, in `unit` → lines: whether recurrence helps, which model is best, and whether that is
+    better than the baseline."""
     known = {cell: values for cell, values in losses.items() if values}
     failed = [cell for cell in losses if cell not in known]
     said = [f"No model came of {', '.join(failed)}: the loss became NaN."] if failed else []
@@ -29,7 +29,7 @@ def verdict(losses: Mapping[str, Sequence[float]], baseline: Mapping[str, float]
                 said.append(f"{ranked[0]} is ahead of {name} by {_by(value - best, value, unit)}.")
             else:
                 said.append(f"{name} is better than every model here: use it, or train for longer.")
-    return " ".join(said)
+    return "\n".join(said)
 
 
 def _pair(one: str, other: str, known: Mapping[str, Sequence[float]], unit: str) -> str:
@@ -55,11 +55,9 @@ def _pair(one: str, other: str, known: Mapping[str, Sequence[float]], unit: str)
 def _chance(n: int, m: int) -> str:
     """How often all of one would be ahead of all of the other without any difference (the exact test of ranks)."""
     times = comb(n + m, n) // 2
-    return (
-        f"(Without any difference all seeds of one would be ahead of all of the other once in {times} times.)"
-    )
+    return f"(By chance alone, all seeds of one are ahead of all of the other 1 time in {times}.)"
 
 
 def _by(difference: float, whole: float, unit: str) -> str:
-    share = f" ({difference / abs(whole):.0%})" if whole else ""
-    return f"{difference:.3g} {unit}{share}"
+    share = f"{difference / abs(whole):.1%} " if whole else ""
+    return f"{share}({difference:.3g} {unit})"
