@@ -102,7 +102,9 @@ def test_forget_gates_that_are_shut_are_named(models: dict[str, elman.TextGenera
 
 
 @pytest.mark.parametrize("bias", [-12, 12])
-@pytest.mark.parametrize(("cell", "gate", "at"), [("lstm", "input", 0), ("lstm", "output", 3), ("gru", "reset", 0)])
+@pytest.mark.parametrize(
+    ("cell", "gate", "at"), [("lstm", "input", 0), ("lstm", "output", 3), ("gru", "reset", 0)]
+)
 def test_saturated_gates_are_named(
     models: dict[str, elman.TextGenerator], cell: str, gate: str, at: int, bias: int
 ) -> None:

@@ -67,14 +67,23 @@ def by_reference(model: Recall, subject: ModuleSubject, ends: np.ndarray, length
     layer, y = model.layer, entered.flatten(0, 1)
     cell = layer.mode.lower()
     for k in range(layer.num_layers):
-        w_ih, w_hh, b_ih, b_hh = (getattr(layer, f"{n}_l{k}") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        w_ih, w_hh, b_ih, b_hh = (
+            getattr(layer, f"{n}_l{k}") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
         hidden = layer.hidden_size
         apart = cell == "gru"
         folded = torch.cat((b_hh[: 2 * hidden], b_hh.new_zeros(hidden))) if apart else b_hh
         h0 = torch.zeros(len(ends), hidden)
         c0 = h0 if cell == "lstm" else None
         y, _, _ = reference.recurrence(
-            cell, F.linear(y, w_ih, b_ih + folded), h0, c0, w_hh, b_hh[2 * hidden :] if apart else None, None, False
+            cell,
+            F.linear(y, w_ih, b_ih + folded),
+            h0,
+            c0,
+            w_hh,
+            b_hh[2 * hidden :] if apart else None,
+            None,
+            False,
         )
     logits = model.head(y.view(length, len(ends), -1)[-1])
     loss = F.cross_entropy(logits, subject.targets[t, b], reduction="sum")
@@ -82,7 +91,9 @@ def by_reference(model: Recall, subject: ModuleSubject, ends: np.ndarray, length
     return gradient.double().norm(dim=2).mean(dim=1).flip(0).numpy()
 
 
-@pytest.mark.parametrize("make", [elman.RNN, elman.GRU, elman.LSTM, nn.LSTM], ids=lambda make: make.__module__)
+@pytest.mark.parametrize(
+    "make", [elman.RNN, elman.GRU, elman.LSTM, nn.LSTM], ids=lambda make: make.__module__
+)
 @pytest.mark.parametrize("layers", [1, 2])
 def test_reach_of_the_gradient_is_that_through_the_reference(make: type[nn.Module], layers: int) -> None:
     model = Recall(lambda i, h: make(i, h, layers)).eval()
@@ -95,7 +106,9 @@ def test_reach_of_the_gradient_is_that_through_the_reference(make: type[nn.Modul
 
 def test_the_horizon_is_the_delay_and_a_plain_network_forgets_where_an_lstm_remembers() -> None:
     delay = 20
-    lstm = measure_memory(subject_of(recall(lambda i, h: elman.LSTM(i, h, forget_bias=3.0), delay, 1000), delay))
+    lstm = measure_memory(
+        subject_of(recall(lambda i, h: elman.LSTM(i, h, forget_bias=3.0), delay, 1000), delay)
+    )
     rnn = measure_memory(subject_of(recall(elman.RNN, delay, 300), delay))
     assert delay < lstm.horizon <= delay + 3  # the step itself counts, and the search ends at a tenth
     assert lstm.gradient_horizon > delay
@@ -108,7 +121,11 @@ def test_the_horizon_is_the_delay_and_a_plain_network_forgets_where_an_lstm_reme
 def test_the_horizon_is_exact_for_short_delays(delay: int) -> None:
     memory = measure_memory(subject_of(recall(elman.GRU, delay, 400), delay))
     assert memory.horizon == delay + 1
-    assert memory.context[memory.steps_given.index(delay + 1)] < 0.1 < memory.context[memory.steps_given.index(delay)]
+    assert (
+        memory.context[memory.steps_given.index(delay + 1)]
+        < 0.1
+        < memory.context[memory.steps_given.index(delay)]
+    )
     assert memory.unit == "nats"
 
 
@@ -154,7 +171,12 @@ def test_half_life_of_an_exponential_network() -> None:
     """h' = 0.9 h + x: the gradient halves every ln 2 / -ln 0.9 steps."""
     layer = elman.RNN(1, 1, nonlinearity="relu")
     with torch.no_grad():
-        for name, value in (("weight_ih_l0", 1.0), ("weight_hh_l0", 0.9), ("bias_ih_l0", 0.0), ("bias_hh_l0", 0.0)):
+        for name, value in (
+            ("weight_ih_l0", 1.0),
+            ("weight_hh_l0", 0.9),
+            ("bias_ih_l0", 0.0),
+            ("bias_hh_l0", 0.0),
+        ):
             getattr(layer, name).fill_(value)
     memory = measure_memory(ModuleSubject(layer, torch.rand(200, 1, 1)))
     assert memory.half_life == pytest.approx(math.log(2) / -math.log(0.9), rel=1e-3)

@@ -94,9 +94,9 @@ def of_times(times: Any) -> dict[str, Floats]:
     if times.dtype.kind != "M":
         return {}
     index = import_module("pandas").DatetimeIndex(times)
-    day, year = index.hour + index.minute / 60, index.dayofyear - 1
-    found = {f"{name}": (index.dayofweek == k) for k, name in enumerate(_DAYS)}
-    found |= {"weekend": index.dayofweek >= 5}
+    day, year = index.hour + index.minute / 60, index.day_of_year - 1
+    found = {f"{name}": (index.day_of_week == k) for k, name in enumerate(_DAYS)}
+    found |= {"weekend": index.day_of_week >= 5}
     found |= _round("time of day", day / 24, "at midnight", "at six in the morning")
     found |= _round("time of year", year / 365.25, "in January", "in April")
     return {name: np.asarray(values, np.float64) for name, values in found.items()}
