@@ -87,7 +87,8 @@ def words(**changes):
 
 def segments(count=30, **changes):
     days = np.datetime64("2024-01-01") + 14 * np.arange(count)
-    return report(tuple(f"{d} – {d + 13}" for d in days), kind="series", step="segment", guesses=(), losses=None,
+    guesses = ((("next value", -5.36), ("mean", 1234.5)),) * count
+    return report(tuple(f"{d} – {d + 13}" for d in days), kind="series", step="segment", guesses=guesses, losses=None,
                   memory=memory(unit="difference"), **changes)  # fmt: skip
 
 
@@ -302,7 +303,7 @@ class TestFile:
         assert text.index(VERDICTS["bad"]) < text.index(VERDICTS["warning"]) < text.index(VERDICTS["good"])
         strongest = np.argsort(-np.abs(given.attribution.values))[:10]
         rows = re.findall(
-            r'<tr><td class="number">([\d,]+)</td><td dir="auto">.*?<span class="chip (\w+?)\d+">([^<]+)<',
+            r'<tr><td class="number">([\d,]+)</td><td dir=auto>.*?<span class="chip (\w+?)\d+">([^<]+)<',
             text,
         )
         assert [int(row[0].replace(",", "")) - 1 for row in rows] == strongest.tolist()
@@ -335,6 +336,7 @@ class TestFile:
             "at the end alone",
         ):
             assert sentence in text
+        assert "A layer by itself predicts nothing." in page(report(kind="layer", guesses=())).decode()
         assert "Nothing is wrong." in page(report(health=(finding(),))).decode()
         still = Attribution("a", 3, np.zeros(5), 0.0, 0.0, 0.0, "logit")
         assert "No step moved it." in page(report(attribution=still)).decode()
@@ -627,6 +629,7 @@ class TestInABrowser:
         if given.step == "segment":
             cells = [cell.text.split("\n") for cell in many(browser, "#text .block > span")]
             assert [label for label, _ in cells] == list(given.steps)
+            assert readout(browser)[3] == [["next", "value", "−5.36"], ["mean", "1,234.5"]]
             np.testing.assert_allclose([number(v) for _, v in cells], values[:, unit], atol=0.02)
         if given.step == "word":
             check_colours(browser, values[:, unit])

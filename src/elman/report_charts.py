@@ -70,7 +70,7 @@ def _fitted(memory: Memory, known: "np.typing.NDArray[np.intp]", shown: Floats, 
     words = "no decay" if math.isinf(memory.half_life) else f"halves in {memory.half_life:.3g} steps"
     return (
         f'<path class="fit" d="M{x(a)} {y(first)}L{x(b)} {y(last)}"/>'
-        f'<text class="fit" x="{RIGHT}" y="{TOP - 12}" text-anchor="end">- - {words}</text>'
+        f'<text class="fit" x="{RIGHT}" y="{TOP - 12}" text-anchor="end"><tspan>– –</tspan> {words}</text>'
     )
 
 
@@ -155,14 +155,16 @@ def _decades(low: float, high: float) -> tuple[float, float]:
 def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
     first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
     if last - first < 2:
-        every = [m * 10.0**e for e in range(first - 1, last + 1) for m in (1, 2, 5)]
-        return [(v, f"{v:.3g}") for v in every if low <= v <= high]
+        every = [(m * 10.0**e, _power(e, m)) for e in range(first - 1, last + 1) for m in (1, 2, 5)]
+        return [(value, label) for value, label in every if low <= value <= high]
     step = math.ceil((last - first + 1) / TICKS)
     return [(10.0**e, _power(e)) for e in range(first, last + 1, step)]
 
 
-def _power(exponent: int) -> str:
-    return f"{10.0**exponent:g}" if -3 <= exponent <= 3 else "10" + str(exponent).translate(_RAISED)
+def _power(exponent: int, times: int = 1) -> str:
+    if -3 <= exponent <= 3:
+        return f"{times * 10.0**exponent:g}"
+    return (f"{times}·" if times > 1 else "") + "10" + str(exponent).translate(_RAISED)
 
 
 def _linear_ticks(low: float, high: float, whole: bool = False) -> list[tuple[float, str]]:

@@ -40,7 +40,7 @@ def check_page(path: str | os.PathLike[str], force: bool = False) -> None:
     """Raises ElmanError when no page could be written at `path`, or one is there and not `force`: before the work."""
     check_picture(path, (".html",))
     if Path(path).exists() and not force:
-        raise ElmanError(f"{path} exists: choose another name, or force it to be replaced.")
+        raise ElmanError(f"{path} exists: choose another name, or replace it with --force (force=True).")
 
 
 def page(report: Report) -> bytes:
@@ -199,8 +199,8 @@ def _blocks(report: Report) -> str:
 def _loss(report: Report, term: Terms) -> str:
     if report.losses is None or not np.isfinite(report.losses).any():
         return ""
-    unit = "nats" if report.memory.unit == "difference" else html.escape(report.memory.unit)
-    return f'<dt>{term.known("loss")}, {unit}</dt><dd id="loss"></dd>'
+    unit = ", nats" if report.memory.unit == "nats" else ""
+    return f'<dt>{term.known("loss")}{unit}</dt><dd id="loss"></dd>'
 
 
 def _guesses(report: Report, term: Terms) -> str:

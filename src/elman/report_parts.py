@@ -14,6 +14,8 @@ from elman.report_style import LEVELS
 from elman.trajectory import signed
 
 STRONGEST = 10  # steps in the table of attribution
+MANY = 16  # findings that nothing is wrong with: more are folded
+HEADS = ("Verdict", "Measure", "Layer", "Value", "What it says")
 VERDICTS = {"bad": "✕ wrong", "warning": "! look", "good": "✓ good"}
 OWN: Mapping[str, tuple[str, str]] = {
     "unit": (
@@ -21,7 +23,7 @@ OWN: Mapping[str, tuple[str, str]] = {
         "Elman, Finding structure in time, 1990",
     ),
     "loss": (
-        "of what came after this step: in nats, -ln of the probability that the model gave to it.",
+        "of what came after this step; in nats it is -ln of the probability that the model gave to it.",
         "Shannon, A mathematical theory of communication, 1948",
     ),
     "predictions": (
@@ -65,19 +67,13 @@ class Terms:
 
 
 def memory(memory: Memory, term: Terms) -> str:
-    unit = f"{memory.unit}" if memory.unit != "difference" else "relative difference from all steps"
+    """How far back the input matters: a sentence, figures, two curves."""
+    unit = {"loss": "", "difference": ""}.get(memory.unit, f", {html.escape(memory.unit)}")
+    name = "Difference from the output with all steps" if memory.unit == "difference" else "Loss"
     curves = {
         "gradient": (term.known("gradient", "Gradient norm by steps back"), gradient_chart(memory)),
-        "context": (
-            f"{term.known('context', 'Loss by context')}, {html.escape(unit)}",
-            context_chart(memory),
-        ),
+        "context": (term.known("context", f"{name} by context") + unit, context_chart(memory)),
     }
-    if memory.unit == "difference":
-        curves["context"] = (
-            term.known("context", "Difference from the output with all steps"),
-            curves["context"][1],
-        )
     figures = "".join(
         f"<figure><figcaption>{caption}</figcaption>"
         f"{chart or '<p>There are too few numbers for a curve.</p>'}{_numbers(memory, name)}</figure>"
@@ -130,13 +126,11 @@ def health(findings: Sequence[Finding], term: Terms) -> str:
     said = f"{count} {'needs' if len(wrong) == 1 else 'need'} a look." if wrong else "Nothing is wrong."
     problems = f'<ul class="problems">{"".join(_problem(f, term) for f in wrong)}</ul>' if wrong else ""
     rows = "".join(_row(f, term) for f in good)
-    heads = "".join(
-        f'<th scope="col">{name}</th>' for name in ("Verdict", "Measure", "Value", "What it says")
-    )
-    table = (
-        f'<table class="health"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>' if good else ""
-    )
-    return f'<p class="said">{said}</p>{problems}{table}'
+    heads = "".join(f'<th scope="col">{name}</th>' for name in HEADS)
+    table = f'<table class="health"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    if len(good) > MANY:
+        table = f"<details><summary>The {len(good)} measures that are in order</summary>{table}</details>"
+    return f'<p class="said">{said}</p>{problems}{table if good else ""}'
 
 
 def _verdict(finding: Finding) -> str:
@@ -159,7 +153,7 @@ def _problem(finding: Finding, term: Terms) -> str:
 def _row(finding: Finding, term: Terms) -> str:
     measure = term(finding.measure, finding.definition, finding.source)
     return (
-        f'<tr><td>{_verdict(finding)}</td><td>{measure} <span class="quiet">{html.escape(finding.layer)}</span></td>'
+        f'<tr><td>{_verdict(finding)}</td><td>{measure}</td><td class="quiet">{html.escape(finding.layer)}</td>'
         f"<td>{html.escape(finding.shown)}</td><td>{html.escape(finding.sentence)}</td></tr>"
     )
 
@@ -174,7 +168,7 @@ def attribution(report: Report, term: Terms) -> str:
         term.known("output"): f"{_plain(found.output)} <small>{unit}</small>",
         term.known("output", "baseline"): f"{_plain(found.baseline)} <small>{unit}</small>",
         term.known("attribution", "sum of attributions"): _plain(float(np.sum(found.values))),
-        term.known("gap"): _plain(found.gap),
+        term.known("gap"): signed(found.gap, _decimals(found) + 1).removeprefix("+"),
     }
     each = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items())
     return (
@@ -207,26 +201,36 @@ def _coloured(report: Report, found: Attribution) -> str:
 
 def _titled(report: Report, found: Attribution, k: int) -> str:
     step = found.first + k
-    return f"{report.step} {step + 1:,}, {spoken(report.steps[step])}: {_plain(float(found.values[k]))}"
+    place = "" if kind_of(report) == "cells" else f"{step + 1:,}, "
+    return f"{report.step} {place}{spoken(report.steps[step])}: {_plain(float(found.values[k]))}"
 
 
 def _strongest(report: Report, found: Attribution, term: Terms) -> str:
-    order = np.argsort(-np.abs(np.nan_to_num(found.values)), kind="stable")[:STRONGEST].tolist()
-    moved = [k for k in order if found.values[k]]
+    values = np.nan_to_num(found.values)
+    order = np.argsort(-np.abs(values), kind="stable")[:STRONGEST].tolist()
+    moved = {found.first + k: float(values[k]) for k in order if values[k]}
     if not moved:
         return "<p>No step moved it.</p>"
-    digits = _decimals(found)
+    digits, labels = _decimals(found), kind_of(report) == "cells"  # a label says which step it is
     rows = "".join(
-        f'<tr><td class="number">{found.first + k + 1:,}</td><td dir="auto">{_in_place(report, found.first + k)}</td>'
-        f'<td class="number"><span class="chip {"up" if found.values[k] > 0 else "down"}{LEVELS // 3}">'
-        f"{signed(float(found.values[k]), digits)}</span></td></tr>"
-        for k in moved
+        f"<tr>{'' if labels else _number_cell(f'{step + 1:,}')}<td dir=auto>{_in_place(report, step)}</td>"
+        f"{_number_cell(_chip(value, digits))}</tr>"
+        for step, value in moved.items()
     )
+    each = html.escape(report.step)
+    first = "" if labels else f'<th scope="col" class="number">{each}</th>'
     return (
-        f'<h3>Moved it most</h3><table><thead><tr><th scope="col" class="number">{html.escape(report.step)}</th>'
-        f'<th scope="col">what stands there</th><th scope="col" class="number">{term.known("attribution")}</th></tr>'
-        f"</thead><tbody>{rows}</tbody></table>"
+        f'<h3>Moved it most</h3><table><thead><tr>{first}<th scope="col">{each if labels else "what stands there"}</th>'
+        f'<th scope="col" class="number">{term.known("attribution")}</th></tr></thead><tbody>{rows}</tbody></table>'
     )
+
+
+def _number_cell(content: str) -> str:
+    return f'<td class="number">{content}</td>'
+
+
+def _chip(value: float, digits: int) -> str:
+    return f'<span class="chip {"up" if value > 0 else "down"}{LEVELS // 3}">{signed(value, digits)}</span>'
 
 
 def _decimals(found: Attribution) -> int:

@@ -144,7 +144,8 @@ const draw = () => {
 const name = i => `${DATA.step} ${whole(i + 1)} of ${whole(COUNT)}`;
 const percent = p => p >= .1 ? `${Math.round(100 * p)} %` : p >= .001 ? `${(100 * p).toFixed(1)} %` : "<0.1 %";
 const likely = i => guesses ? guesses(i) : [];
-const share = number => DATA.guesses.chances ? percent(number) : String(Number(number.toPrecision(4)));
+const rounded = number => number.toLocaleString("en-US", {maximumSignificantDigits: 6}).replace("-", "−");
+const share = number => DATA.guesses.chances ? percent(number) : rounded(number);
 const about = i => {
   const parts = [name(i), spoken(DATA.steps[i])];
   if (now) parts.push(`${now.label} ${fixed(now.at(i), now.digits)}`);
@@ -168,9 +169,7 @@ const show = (i, aloud) => {
       const said = node(item, "span", spoken(word));
       said.dir = "auto";
       if (word === next) node(said, "small", " ✓ came");
-      const bar = node(item, "i");
-      bar.style.setProperty("--share", DATA.guesses.chances ? `${100 * number}%` : "0");
-      bar.style.visibility = DATA.guesses.chances ? "" : "hidden";
+      node(item, "i").style.setProperty("--share", `${100 * number}%`);
       node(item, "b", share(number));
     }
   }
@@ -324,6 +323,7 @@ const begin = async () => {
   for (const block of blocks) watch.observe(block);
   await choose(...DATA.first);
   if (DATA.losses) losses = await series(DATA.losses, DATA.fine);
+  if (DATA.guesses) get("guesses").classList.toggle("values", !DATA.guesses.chances);
   if (DATA.guesses) guesses = await predictions(DATA.guesses);
   show(at);
   document.documentElement.dataset.ready = "";

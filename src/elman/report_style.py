@@ -134,6 +134,10 @@ aside { display: grid; gap: 20px; min-width: 0 }
 .guesses ol { margin: 4px 0 0; padding: 0; list-style: none; color: var(--ink); min-height: var(--guesses, 0) }
 .guesses li { display: grid; grid-template-columns: minmax(0, 1fr) 90px 52px; gap: 10px; align-items: center;
   height: 24px }
+.guesses .values li { grid-template-columns: minmax(0, 1fr) auto }
+.guesses .values i { display: none }
+.guesses .values li > span { white-space: normal }
+.guesses ol.values li { height: auto; align-items: baseline }
 .guesses li > span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
 .guesses li.came > span { font-weight: 650 }
 .guesses small { color: var(--good); font-weight: 500; font-size: 12px }
@@ -142,8 +146,8 @@ aside { display: grid; gap: 20px; min-width: 0 }
 .guesses .came i::before { background: var(--accent) }
 .guesses b { font-weight: 500; text-align: right; font-variant-numeric: tabular-nums }
 
-.ranking header { display: flex; justify-content: space-between; align-items: center; gap: 10px; margin-bottom: 6px }
-.ranking select { height: 30px; font-size: 13px; max-width: 58% }
+.ranking header { margin-bottom: 8px }
+.ranking select { height: 30px; font-size: 13px; width: 100%; max-width: none }
 .ranked { margin: 0; padding: 0; list-style: none; max-height: 320px; overflow-y: auto; border: 1px solid var(--line);
   border-radius: 10px; scrollbar-width: thin }
 .ranked li + li { border-top: 1px solid var(--line) }
@@ -177,8 +181,9 @@ figcaption { font-size: 14px; font-weight: 600; position: relative }
 .chart .within { fill: var(--accent); opacity: .07 }
 .chart path.horizon { stroke: var(--muted); stroke-dasharray: 2 4 }
 .chart text.horizon { fill: var(--ink) }
-.chart path.fit { stroke: var(--bad); stroke-dasharray: 6 5; stroke-width: 1.5 }
-.chart text.fit { fill: var(--bad) }
+.chart path.fit { stroke: rgb(var(--down)); stroke-dasharray: 6 5; stroke-width: 1.75 }
+.chart text.fit { fill: var(--ink) }
+.chart tspan { fill: rgb(var(--down)); font-weight: 700 }
 
 details { margin-top: 10px; font-size: 13.5px }
 summary { cursor: pointer; color: var(--muted); width: fit-content }
@@ -224,6 +229,7 @@ dl.glossary { font-size: 13.5px; display: grid; grid-template-columns: minmax(90
 dl.glossary dd { margin: 0 } dl.glossary cite { color: var(--muted); font-style: normal }
 .heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
 
+@media (min-width: 800px) { .health td:nth-child(-n+3) { white-space: nowrap } }
 @media (max-width: 860px) {
   .view { display: block } .moved { grid-template-columns: minmax(0, 1fr) }
   aside { display: contents }
@@ -242,7 +248,8 @@ dl.glossary dd { margin: 0 } dl.glossary cite { color: var(--muted); font-style:
   .health tr { display: grid; grid-template-columns: auto 1fr auto; gap: 0 12px; padding: 8px 0;
     border-bottom: 1px solid var(--line) }
   .health td { border: 0; padding: 0 }
-  .health td:last-child { grid-column: 1 / -1 }
+  .health td:nth-child(3) { order: 1; grid-column: 1 / -1 }
+  .health td:last-child { order: 2; grid-column: 1 / -1 }
 }
 """
 )
