@@ -20,6 +20,20 @@ DARK = {
     "accent": "#62a8f2",
 }  # fmt: skip
 
+START = """
+"use strict";
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const get = id => document.getElementById(id);
+const node = (parent, name, text = "", kind = "") => {  // text goes in as text, never as HTML
+  const made = document.createElement(name);
+  made.textContent = text;
+  if (kind) made.className = kind;
+  parent.append(made);
+  return made;
+};
+"""
+"""How scripts begin that make elements from the data."""
+
 _HEAD = Template("""<!doctype html>
 <html lang="en">
 <head>

@@ -1,20 +1,14 @@
 """What the page of an explanation does: it unpacks a unit's values, colours the steps that can be seen, and says what a
 step holds. What it shows of the user's goes in as text, never as HTML."""
 
-SCRIPT = r"""
-"use strict";
-const DATA = JSON.parse(document.getElementById("data").textContent);
-const get = id => document.getElementById(id);
+from elman.page import START
+
+SCRIPT = (
+    START
+    + r"""
 const text = get("text"), COUNT = DATA.steps.length, NAMES = new Map(DATA.names);
 const written = raw => NAMES.has(raw) ? NAMES.get(raw)[0] : raw;
 const spoken = raw => NAMES.has(raw) ? NAMES.get(raw)[1] : raw;
-const node = (parent, name, words = "", kind = "") => {
-  const made = document.createElement(name);
-  made.textContent = words;
-  if (kind) made.className = kind;
-  parent.append(made);
-  return made;
-};
 const fixed = (value, digits) => {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value).toFixed(digits);
@@ -330,3 +324,4 @@ const begin = async () => {
 };
 begin();
 """
+)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.page import DARK, LIGHT, as_json, head, palette
+from elman.page import DARK, LIGHT, START, as_json, head, palette
 
 if TYPE_CHECKING:
     from elman.series_plot import Drawing, Steps
@@ -209,23 +209,14 @@ th { color: var(--muted); font-weight: 500 }
 """
 )
 
-_SCRIPT = r"""
-"use strict";
-const DATA = JSON.parse(document.getElementById("data").textContent);
-const get = id => document.getElementById(id);
+_SCRIPT = (
+    START
+    + r"""
 const SVG = document.querySelector("svg").namespaceURI;
 const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
 const DAYS = "Sun Mon Tue Wed Thu Fri Sat".split(" ");
 const SECOND = 1e3, MINUTE = 6e4, HOUR = 36e5, DAY = 864e5, WEEK = 7 * DAY;
 
-// Making elements: text goes in as text, never as HTML.
-const node = (parent, name, text = "", kind = "") => {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (kind) made.className = kind;
-  parent.append(made);
-  return made;
-};
 const mark = (parent, name, attributes, text = "") => {
   const made = document.createElementNS(SVG, name);
   for (const key in attributes) made.setAttribute(key, attributes[key]);
@@ -554,3 +545,4 @@ if (DATA.steps) {
       ({name: `${level} %`, y: known(y), end: `${level} %`, kind: "ours"}))});
 }
 """
+)
