@@ -33,6 +33,8 @@ _HOME = {
     "explain": "explain",
     "compare": "comparison",
     "Comparison": "comparison",
+    "tune": "tuning",
+    "Tuned": "tuning",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -4,6 +4,7 @@ Codec, model, loss and measure of one job behind scikit-learn's protocol. Needs 
 """
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ from elman.progress import Report
 from elman.runs import carry_out, check_budget
 from elman.schedule import Settings
 from elman.sizes import check_sizes
+from elman.teaching import taught
 from elman.text_sources import listed
 from elman.trajectory import Trajectory
 from elman.vectors import read_vectors
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
 EPOCHS = 40.0  # at most, when no budget is given
 FINE_TUNING = 3.0  # epochs at most that learn labels, where the language is known: it begins to memorise
+TEACHING = 1.5  # epochs at most of a teacher, of whom more would be over-confident
+# Of the minutes that are left when the language is known: what a teacher has at most, and what its labelling takes.
+TEACHER_SHARE, LABELLING_SHARE = 0.3, 0.1
 LANGUAGE_SHARE = 0.6  # of the minutes, where the language is learned first
 MUCH = 500_000  # words from which on that pays, without unlabelled texts too
 LANGUAGE_RATE = 3e-3
@@ -61,7 +66,8 @@ class TextClassifier:
     classes. class_weight: None, "balanced" or a dictionary, as in scikit-learn. vectors: pretrained word vectors, as
     `read_vectors` takes them. pretrain: whether the language of the texts is learned before their labels; None for
     where there are unlabelled texts, or half a million words. words: "words" or "bpe", None for what suits the texts;
-    vocabulary_size: of them at most. ngrams: add the regression on words and pairs of words to the network's logits.
+    vocabulary_size: of them at most. self_training: whether a first classifier labels the unlabelled texts for the second
+    one to learn from; None for yes. ngrams: add the regression on words and pairs of words to the network's logits.
     averaging: decay of the moving average of weights, 0 for none. seed: training repeats exactly for the same.
 
     Parameters are checked by `fit`, as is the custom in scikit-learn. classes_ are the labels, sorted.
@@ -86,6 +92,7 @@ class TextClassifier:
         words: Literal["words", "bpe"] | None = None,
         vocabulary_size: int = 30_000,
         ngrams: bool = False,
+        self_training: bool | None = None,
         learning_rate: float = 2e-3,
         batch_size: int = 32,
         averaging: float = 0.998,
@@ -95,12 +102,8 @@ class TextClassifier:
         self.embedding_size, self.bidirectional, self.pooling = embedding_size, bidirectional, pooling
         self.dropout, self.embedding_dropout, self.word_dropout = dropout, embedding_dropout, word_dropout
         self.label_smoothing, self.class_weight, self.vectors = label_smoothing, class_weight, vectors
-        self.words, self.vocabulary_size, self.ngrams, self.pretrain = (
-            words,
-            vocabulary_size,
-            ngrams,
-            pretrain,
-        )
+        self.words, self.vocabulary_size, self.ngrams = words, vocabulary_size, ngrams
+        self.pretrain, self.self_training = pretrain, self_training
         self.learning_rate, self.batch_size, self.averaging, self.seed = (
             learning_rate,
             batch_size,
@@ -138,7 +141,6 @@ class TextClassifier:
         Raises ElmanError for texts, labels or parameters that cannot be used, an output that cannot be written, a run
         that cannot be resumed, PyTorch missing, or a loss that becomes NaN (the best model is kept); OSError for files.
         """
-        self._config(2, 2, False, unlabelled is not None)
         brief = minutes is None and epochs is None
         minutes = check_budget(minutes, epochs, output, resume)
         if output is not None:
@@ -166,7 +168,9 @@ class TextClassifier:
         label: str = "label",
         separator: str | None = None,
     ) -> Corpus:
-        """What `fit` reads, ready to train on, with the baselines' results. Raises what that raises of texts."""
+        """What `fit` reads, ready to train on, with the baselines' results. Raises what that raises of texts, and of
+        parameters before any is read."""
+        self._config(2, 2, False, unlabelled is not None)
         data = read_labelled(X, text, label, separator) if y is None else from_lists(X, y)
         more = None if unlabelled is None else read_texts(unlabelled, text)
         for note in (*data.notes, *(more.notes if more else ())):
@@ -234,22 +238,67 @@ class TextClassifier:
         go_on: bool,
         log: Literal["csv", "tensorboard"] | None,
     ) -> None:
+        best, offered = math.inf, ""
+
         def keep(file: ModelFile) -> None:
-            self._take(file)
+            nonlocal offered
+            offered = file.training["stopped"]
+            if file.training["validation_loss"] < best:
+                self._take(file)
+            else:  # a teacher's that was better, and how this run ended
+                self._take(replace(self.file, training=self.file.training | {"stopped": offered}))
             if output is not None:
                 self.save(output)
 
-        language = None if output is None else Path(output).with_name(Path(output).name + ".language")
+        parts = [
+            None if output is None else Path(f"{os.fspath(output)}{end}") for end in (".language", ".teacher")
+        ]
         if self._pretrains(corpus):
             initial, go_on = self._language(
-                corpus, config, initial, minutes, epochs, report, language, go_on, log
+                corpus, config, initial, minutes, epochs, report, parts[0], go_on, log
             )
             if minutes is not None:
                 minutes, epochs = minutes * (1 - LANGUAGE_SHARE), FINE_TUNING
+        if self._self_trains(corpus):
+            share = None if minutes is None else minutes * TEACHER_SHARE
+            run = self.training_run(
+                corpus, config, initial, share, epochs if minutes is None else TEACHING, keep
+            )
+            go_on = self._teacher(run, report, output, parts[1], go_on, log)
+            if self.info["training"]["stopped"] != "finished":
+                return
+            report.line(f"Labelling {len(corpus.unlabelled):,} texts to learn from them too")
+            corpus = taught(corpus, self.file)
+            best = self.info["training"]["validation_loss"]
+            if minutes is not None:
+                minutes = (1 - LABELLING_SHARE) * minutes - self.info["training"]["seconds"] / 60
         run = self.training_run(corpus, config, initial, minutes, epochs, keep)
         carry_out(run, report, output, go_on, log, " nats per text")
-        if language is not None and self.info["training"]["stopped"] == "finished":
-            language.unlink(missing_ok=True)
+        for part in parts:
+            if part is not None and offered == "finished":
+                part.unlink(missing_ok=True)
+
+    def _teacher(
+        self,
+        run: "ClassRun",
+        report: Report,
+        output: str | os.PathLike[str] | None,
+        known: Path | None,
+        go_on: bool,
+        log: Literal["csv", "tensorboard"] | None,
+    ) -> bool:
+        """Makes the model of `run` this estimator's. Returns whether the run that follows it is to be resumed."""
+        from elman.class_fit import finished
+
+        about = run.describe()
+        if known is not None and go_on and (file := finished(known, about)) is not None:
+            report.line(f"The teacher is known already, from {known}")
+            self._take(file)
+            return known.with_suffix(".resume").exists()
+        carry_out(run, report, output, go_on, log, " nats per text")
+        if known is not None and self.info["training"]["stopped"] == "finished":
+            checkpoint.save_file(known, replace(self.file, training=self.file.training | {"run": about}))
+        return False
 
     def training_run(
         self,
@@ -277,6 +326,13 @@ class TextClassifier:
             return self.pretrain
         return bool(corpus.unlabelled) or sum(map(len, corpus.training.codes)) >= MUCH
 
+    def _self_trains(self, corpus: Corpus) -> bool:
+        return (
+            bool(corpus.unlabelled)
+            if self.self_training is None
+            else self.self_training and bool(corpus.unlabelled)
+        )
+
     def _language(
         self,
         corpus: Corpus,
@@ -290,7 +346,7 @@ class TextClassifier:
         log: Literal["csv", "tensorboard"] | None,
     ) -> tuple[dict[str, npt.NDArray[Any]], bool]:
         """(tensors of a network that knows the language, whether a run that learns labels is to be resumed)."""
-        from elman.class_fit import LanguageRun
+        from elman.class_fit import LanguageRun, finished
 
         share = None if minutes is None else minutes * LANGUAGE_SHARE
         found: list[ModelFile] = []
@@ -302,9 +358,9 @@ class TextClassifier:
 
         texts = (*corpus.training.codes, *corpus.unlabelled)
         run = LanguageRun(texts, config, Settings(LANGUAGE_RATE, share, epochs), self.seed, initial, keep)
-        if output is not None and go_on and (known := run.finished(output)) is not None:
+        if output is not None and go_on and (known := finished(output, run.describe())) is not None:
             report.line(f"The language is known already, from {output}")
-            return known, output.with_suffix(".resume").exists()
+            return known.tensors, True
         if output is not None:
             checkpoint.check_writable(output)
         report.line("Learning the language first")

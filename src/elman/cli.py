@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from elman import __version__, cli_explain, cli_labels, cli_series, cli_text, console
+from elman import __version__, cli_experiments, cli_explain, cli_labels, cli_series, cli_text, console
 from elman import cli_options as common
 from elman.data import ElmanError
 
@@ -129,6 +129,8 @@ for _app, _name, _command in (
     _app.command(_name)(_command)
 app.add_typer(train, name="train")
 app.add_typer(demo, name="demo")
+app.add_typer(cli_experiments.compare, name="compare")
+app.add_typer(cli_experiments.tune, name="tune")
 
 
 def _machine() -> dict[str, Any]:

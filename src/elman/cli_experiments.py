@@ -5,31 +5,37 @@ Their options are those of `elman train`, but for what an experiment decides its
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import getitem
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
 from elman import cli_labels, cli_options, cli_series, cli_text, console
+from elman.data import ElmanError
 from elman.tables import counted
 
 if TYPE_CHECKING:
     from elman.comparison import Comparison
+    from elman.tuning import How, Tuned
 
 compare = typer.Typer(help="Train several kinds of networks on the same data, within the same time.")
+tune = typer.Typer(help="Search the settings that suit your own data.")
 
 _OTHERS = ("file", "output", "minutes", "epochs", "resume", "log", "json")  # mean something else here
 
 
 @dataclass(frozen=True)
 class _Job:
-    """train: the command whose options are taken. untrained: makes an estimator of them, but for `reading`."""
+    """train: the command whose options are taken, some of which are `searched`. untrained: makes an estimator of them,
+    but for those of `reading`."""
 
     what: str
     train: Callable[..., None]
     untrained: Callable[..., Any]
+    searched: tuple[str, ...]
     reading: tuple[str, ...] = ()
 
     def taken(self, *left_out: str) -> dict[str, inspect.Parameter]:
@@ -42,13 +48,22 @@ class _Job:
         return self.untrained(**options), reading
 
 
+_LEFT_OUT = (
+    "pretrain",
+    "unlabelled",
+    "ngrams",
+)  # of labels: what else than the network's own learning is there
+_ALL = ("cell", "hidden_size", "layers", "embedding_size", "dropout", "learning_rate", "batch_size")
 _JOBS = {
-    "text": _Job("text", cli_text.train_text, cli_text.untrained),
-    "series": _Job("table", cli_series.train_series, cli_series.untrained, ("val_size",)),
-    "labels": _Job(
-        "table", cli_labels.train_labels, cli_labels.untrained, ("text", "label", "separator", "unlabelled")
+    "text": _Job("text", cli_text.train_text, cli_text.untrained, (*_ALL, "chunk_length")),
+    "series": _Job(
+        "table", cli_series.train_series, cli_series.untrained, ("cell", "hidden_size", "input_length"), ("val_size",)
     ),
-}
+    "labels": _Job(
+        "table", cli_labels.train_labels, cli_labels.untrained, (*_ALL, "pooling", "one_way"),
+        ("text", "label", "separator"),
+    ),
+}  # fmt: skip
 
 
 def _command(
@@ -98,16 +113,16 @@ def _compare(
     ] = None,
     json: cli_options.Json = False,
 ) -> None:
-    from elman.comparison import CELLS, check_comparison, compare
+    from elman import comparison
     from elman.picture import check_picture
 
     job = _JOBS[name]
-    cells = cell or CELLS
+    cells = cell or comparison.CELLS
     picture = cli_options.beside(file, output, job.what, ".compare.png", "picture")
-    check_comparison(minutes, epochs, seeds, equal, cells)
+    comparison.check_comparison(minutes, epochs, seeds, equal, cells)
     check_picture(picture, (".png",))
     estimator, reading = job.given(options)
-    found = compare(
+    found = comparison.compare(
         estimator, file, minutes=minutes, epochs=epochs, seeds=seeds, equal=equal, cells=cells, **reading
     )
     found.plot(picture)
@@ -124,10 +139,7 @@ def _show(found: "Comparison") -> None:
         losses = (_number(row[key], ".4f") for key in ("validation", "lowest", "highest"))
         counts = (_number(row[key], ",.0f") for key in ("parameters", "items/s", "steps"))
         lines.append((cell, *losses, *counts, _number(row["seconds"], ".1f")))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for first, *rest in lines:
-        cells = (f"{text:>{width}}" for text, width in zip(rest, widths[1:], strict=True))
-        print(f"{first:<{widths[0]}}", *cells, sep="  ")
+    _columns(lines)
     seeds = max(map(len, found.losses.values()))
     print(f"\nvalidation: {found.unit}, the mean over {counted(seeds, 'seed')}")
     if "feedforward" in found.losses:
@@ -135,8 +147,112 @@ def _show(found: "Comparison") -> None:
     print(f"\n{found.conclusion}")
 
 
+def _columns(lines: Sequence[Sequence[str]], left: int = 1) -> None:
+    """Lines of cells on stdout, the first `left` columns flush left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            f"{text:<{w}}" if k < left else f"{text:>{w}}"
+            for k, (text, w) in enumerate(zip(line, widths, strict=True))
+        )
+        print("  ".join(cells).rstrip())
+
+
 def _number(value: float, form: str) -> str:
     return "" if math.isnan(value) else format(value, form)
+
+
+def _tune(
+    name: str,
+    file: str,
+    options: dict[str, Any],
+    study: Annotated[
+        Path | None, typer.Option(help="Its file, made or continued. Default: FILE, ending in .study.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The best model. Default: FILE, ending in .tuned.elman."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="The picture, a .png. Default: the study, ending in .tune.png.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Trials of this call.")] = 30,
+    minutes: Annotated[
+        float | None, typer.Option(help="Of each trial. Default: 1, without --epochs.")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data of each trial.")] = None,
+    json: cli_options.Json = False,
+) -> None:
+    from elman import tuning
+    from elman.picture import check_picture
+
+    job = _JOBS[name]
+    if file == "-" and (study is None or output is None):
+        raise ElmanError(f"a {job.what} from standard input has no name: say where --study and -o go.")
+    study = cli_options.beside(file, study, job.what, ".study")
+    output = cli_options.beside(file, output, job.what, ".tuned.elman")
+    picture = plot or study.with_suffix(".tune.png")
+    for path in (study, output):
+        cli_options.check_not_input(file, path, job.what)
+    tuning.check_tuning(trials, minutes, epochs, study, output)
+    check_picture(picture, (".png",))
+    searched = [key for key in job.searched if options[key] is None or options[key] is False]
+    fixed = [key for key in job.searched if key not in searched]
+    options = {key: value for key, value in options.items() if key not in searched}
+    estimator, reading = job.given(options)
+    found = tuning.tune(
+        estimator, file, trials=trials, minutes=minutes, epochs=epochs, study=study, output=output,
+        fixed=[*map(_setting, fixed)], **reading,
+    )  # fmt: skip
+    if found.count("finished"):
+        found.plot(picture)
+        console.as_json(found.as_dict()) if json else _show_tuned(found)
+        console.news(f"{picture} shows the trials. {_where(found, output)}")
+    if found.stopped == "interrupted":
+        raise KeyboardInterrupt(f"interrupted; the same command goes on with {study}")
+    if not found.count("finished"):
+        raise ElmanError(f"no trial of {study} is finished: give more --trials, or a longer budget.")
+
+
+def _setting(option: str) -> str:
+    """What the estimator calls it."""
+    return {"layers": "num_layers", "one_way": "bidirectional"}.get(option, option)
+
+
+def _where(found: "Tuned", output: Path) -> str:
+    if found.output is not None:
+        return f"The best model is {output}."
+    return f"The best model, of trial {found.best.number}, is where the call put it that found it, not in {output}."
+
+
+def _show_tuned(found: "Tuned") -> None:
+    from elman.tuning import ENOUGH
+
+    best = found.best
+    lines = [("", "best", "searched", "importance")]
+    for setting in sorted(found.searched, key=lambda key: -found.importance.get(key, 0)):
+        value = best.settings[setting]
+        share = found.importance.get(setting)
+        lines.append((
+            setting, f"{value:.4g}" if isinstance(value, float) else str(value), found.searched[setting],
+            "" if share is None else f"{share:.0%}",
+        ))  # fmt: skip
+    _columns(lines, left=3)
+    hows: dict[How, str] = {
+        "finished": "finished",
+        "pruned": "cut short",
+        "failed": "failed",
+        "running": "running",
+    }
+    counts = ", ".join(f"{found.count(how)} {word}" for how, word in hows.items() if found.count(how))
+    print(
+        f"\n{best.value:.4f} {found.unit} in trial {best.number}, the best of {len(found.trials)}: {counts}"
+    )
+    for name, value in found.baseline.items():
+        better = best.value is not None and value <= best.value
+        print(f"{value:.4f} {name}" + (", which is better: use it, or give more --minutes" if better else ""))
+    if not found.importance:
+        print(f"Importance is told from {ENOUGH} finished trials on.")
 
 
 _COMPARE = """Train feed-forward, RNN, GRU, LSTM and minGRU networks on the same data, and say which is best.
@@ -145,13 +261,37 @@ _COMPARE = """Train feed-forward, RNN, GRU, LSTM and minGRU networks on the same
 
     Example: elman compare {example}
     """
+_TUNE = """Search the settings that suit the data: many short trainings, of which the best model is kept.
+
+    What is given stays as it is; all other settings are searched. The same command again goes on with the study, and
+    several at once share it. Ctrl-C keeps what is finished.
+
+    Example: elman tune {example}
+    """
 _EXAMPLES = {
-    "text": "text book.txt --minutes 10",
-    "series": "series sales.csv --horizon 28 --minutes 10",
-    "labels": "labels reviews.csv --minutes 10",
+    "text": "text book.txt",
+    "series": "series sales.csv --horizon 28",
+    "labels": "labels reviews.csv",
 }
 
+
+def _searched(parameter: inspect.Parameter) -> inspect.Parameter:
+    """An option that is searched unless it is given."""
+    kind, option = get_args(parameter.annotation)
+    text = option.help.partition(" Default:")[0]
+    optional = kind | None, typer.Option(help=f"{text} Searched unless given.")
+    return parameter.replace(default=None, annotation=getitem(Annotated, optional))
+
+
+def _attach(name: str, job: _Job) -> None:
+    example = _EXAMPLES[name]
+    taken = job.taken("cell", *_LEFT_OUT)
+    about = _COMPARE.format(example=f"{example} --minutes 10")
+    compare.command(name)(_command(name, _compare, taken, about))
+    taken = job.taken(*_LEFT_OUT)
+    taken |= {key: _searched(taken[key]) for key in job.searched if key != "one_way"}
+    tune.command(name)(_command(name, _tune, taken, _TUNE.format(example=f"{example} --trials 30")))
+
+
 for _name, _job in _JOBS.items():
-    _taken = _job.taken("cell", "pretrain", "ngrams")
-    _about = _COMPARE.format(example=_EXAMPLES[_name])
-    compare.command(_name)(_command(_name, _compare, _taken, _about))
+    _attach(_name, _job)

@@ -86,13 +86,15 @@ def _series(estimator: Forecaster, source: Any, report: Report, val_size: int | 
     val_size = estimator.check_val_size(val_size)
     data = estimator.training_data(source, report)
 
-    def make(one: Any, minutes: Any, epochs: Any, keep: Keep, cell: str | None) -> "SeededRun":
-        run: SeededRun = one.training_run(data, val_size, minutes, epochs, Report(on=False), keep, cell)
-        return run
-
     from elman.series_fit import naive_loss
 
     first = estimator.training_run(data, val_size, None, 1.0, report, None)
+
+    def make(one: Any, minutes: Any, epochs: Any, keep: Keep, cell: str | None) -> "SeededRun":
+        run = one.training_run(data, val_size, minutes, epochs, Report(on=False), keep, cell)
+        found: SeededRun = replace(run, scaled_by=first.config.shape)
+        return found
+
     naive, shape = naive_loss(first.config, first.validation), first.config.shape
     return Task(
         "series", estimator, f"{estimator.loss} loss".replace("_", " "), "values",

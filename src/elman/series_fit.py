@@ -148,7 +148,8 @@ def naive_loss(config: SeriesConfig, windows: Windows) -> float | None:
 @dataclass(frozen=True)
 class SeriesRun(SeededRun):
     """One run of the series job. `held` are the windows that measure, in the last `val_size` values of a series, on
-    which nothing is trained; 0 when no series is long enough for that."""
+    which nothing is trained; 0 when no series is long enough for that. scaled_by: by whose windows' scales their errors
+    are divided, where runs that read windows of several lengths are compared; their own when None."""
 
     series: tuple[Series, ...]
     held: tuple[tuple[int, int], ...]
@@ -159,6 +160,7 @@ class SeriesRun(SeededRun):
     seed: int
     about: dict[str, Any]  # the codec of the model file
     keep: Callable[[ModelFile], None] | None
+    scaled_by: Shape | None = None
 
     def describe(self) -> dict[str, Any]:
         """What a run must share with another to continue it."""
@@ -171,7 +173,11 @@ class SeriesRun(SeededRun):
 
     @cached_property
     def validation(self) -> Windows:
-        return cut(self.series, self.held, self.config.shape)
+        own = cut(self.series, self.held, self.config.shape)
+        if self.scaled_by is None:
+            return own
+        inverse = cut(self.series, self.held, self.scaled_by).targets[:, -1:]
+        return own._replace(targets=np.concatenate((own.targets[:, :-1], inverse), axis=1))
 
     def _job(self) -> Job:
         shape = self.config.shape

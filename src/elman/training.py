@@ -313,7 +313,7 @@ class Training(pl.LightningModule):
         self.loss_sum = torch.zeros_like(self.loss_sum)
         if improved and self.on_best is not None:
             self.on_best(self.result("interrupted"))
-        if self.validation.memorises():
+        if self.watch is None and self.validation.memorises():
             self._warn_of_memorising()
         self._log(
             loss=self.loss, validation=self.validation.history[-1][2] if self.validation.history else None
