@@ -48,5 +48,5 @@ sanitize: $(READY)
 $(READY): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    --config-settings=cmake.define.ELMAN_WIDE=ON --editable ".[train,explain,tensorboard,demo,keras,dev]"
+	    --config-settings=cmake.define.ELMAN_WIDE=ON --editable ".[train,explain,tune,tensorboard,demo,keras,dev]"
 	touch $@
