@@ -169,6 +169,7 @@ def test_ctrl_c(tmp_path, text, kind):
         ("tune text x -o nowhere/a.elman", "no directory"),
         ("tune text x --plot a.html", r"must end in \.png"),
         ("tune text - --study a.study", "say where --study and -o go"),
+        ("tune text x --study a -o a", "--study and -o are both a"),
         ("tune labels x --pooling sum", "unknown pooling 'sum'"),
         ("tune series x --horizon 0", "horizon must be a whole number"),
     ],

@@ -250,6 +250,11 @@ def test_what_is_no_estimator_is_refused():
         compare("text", "nowhere.txt", minutes=1)
 
 
+def test_no_language_is_learned_first():
+    with pytest.raises(ElmanError, match=r"pretrain: runs that are compared learn from labels alone"):
+        compare(elman.TextClassifier(pretrain=True), "nowhere.csv", minutes=1)
+
+
 @pytest.mark.parametrize("cell", ["mingru", "feedforward"])
 def test_no_model_file_can_hold_the_cells_that_are_only_compared(cell):
     for made in (

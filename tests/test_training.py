@@ -18,7 +18,7 @@ from elman.data import ElmanError
 from elman.progress import Report, Snapshot, clock
 from elman.resume import ResumeIO, check_resumable, pack, unpack
 from elman.schedule import Budget, Settings
-from elman.training import Job, Resume, Training, train
+from elman.training import Check, Job, NothingLearned, Resume, Training, alike, train
 from elman.validation import Average, Validation
 
 BATCH = 16
@@ -272,3 +272,56 @@ def test_plain_report_prints_lines_on_stderr_only(capsys: pytest.CaptureFixture[
     assert out == ""
     assert err == "reading\n 50%  loss 1.500  12,346 chars/s  1:01 left\n"
     assert clock(3_725) == "1:02:05"
+
+
+# Runs that are watched
+
+
+def test_a_watched_run_shows_every_validation() -> None:
+    seen: list[Check] = []
+    result = train(job(), SETTINGS, watch=lambda check: bool(seen.append(check)))
+    assert [check.number for check in seen] == list(range(1, 21))
+    assert [(check.step, check.value) for check in seen] == [
+        (step, value) for step, _, value in result.history
+    ]
+    assert [check.seconds for check in seen] == sorted(check.seconds for check in seen)
+    assert result.stopped == "finished"
+
+
+def test_a_watched_run_ends_where_it_is_told_to() -> None:
+    result = train(job(), SETTINGS, watch=lambda check: check.number == 6)
+    assert result.stopped == "pruned"
+    assert (len(result.history), result.steps) == (6, 60)
+    assert result.validation == min(value for _, _, value in result.history)
+    told_last = train(job(), SETTINGS, watch=lambda check: check.number == 20)
+    assert told_last.stopped == "finished"
+
+
+def test_watched_runs_are_measured_on_the_same_items_however_fast_they_are() -> None:
+    asked: list[list[int | None]] = []
+
+    def counting(model: nn.Module, items: int | None) -> Iterator[tuple[float, int]]:
+        asked[-1].append(items)
+        yield from measure(model, items)
+
+    for pause in (0.0, 0.01):
+        asked.append([])
+        one = Job(Line(), nn.functional.mse_loss, Points(pause=pause), counting, 1_000, least=3)
+        train(one, SETTINGS, watch=lambda check: False)
+    assert asked[0] == asked[1] == [15] * 40 + [300]
+
+
+def test_more_budget_is_measured_on_more_but_not_on_all() -> None:
+    def items(minutes: float, whole: int) -> int:
+        return alike(
+            Job(Line(), nn.functional.mse_loss, Points(), measure, whole, least=100), Settings(0.1, minutes)
+        )
+
+    assert [items(minutes, 100_000) for minutes in (0.1, 1, 4, 60)] == [100, 500, 2_000, 5_000]
+    assert [items(60, whole) for whole in (50, 400, 2_000)] == [50, 100, 400]
+
+
+def test_a_run_without_a_model_says_how_it_ended() -> None:
+    with pytest.raises(NothingLearned) as raised:
+        train(job(poison=0), SETTINGS)
+    assert raised.value.stopped == "nan"

@@ -48,11 +48,7 @@ class _Job:
         return self.untrained(**options), reading
 
 
-_LEFT_OUT = (
-    "pretrain",
-    "unlabelled",
-    "ngrams",
-)  # of labels: what else than the network's own learning is there
+_LEFT_OUT = ("pretrain", "unlabelled", "ngrams")  # of labels: what helps the network that is compared
 _ALL = ("cell", "hidden_size", "layers", "embedding_size", "dropout", "learning_rate", "batch_size")
 _JOBS = {
     "text": _Job("text", cli_text.train_text, cli_text.untrained, (*_ALL, "chunk_length")),
@@ -125,8 +121,8 @@ def _compare(
     found = comparison.compare(
         estimator, file, minutes=minutes, epochs=epochs, seeds=seeds, equal=equal, cells=cells, **reading
     )
-    found.plot(picture)
     console.as_json(found.as_dict()) if json else _show(found)
+    found.plot(picture)
     console.news(f"{picture} shows the learning curves.")
     if found.stopped == "interrupted":
         raise typer.Exit(130)
@@ -194,6 +190,8 @@ def _tune(
     picture = plot or study.with_suffix(".tune.png")
     for path in (study, output):
         cli_options.check_not_input(file, path, job.what)
+    if study.resolve() == output.resolve():
+        raise ElmanError(f"--study and -o are both {output}: give one of them another name.")
     tuning.check_tuning(trials, minutes, epochs, study, output)
     check_picture(picture, (".png",))
     searched = [key for key in job.searched if options[key] is None or options[key] is False]
@@ -205,8 +203,8 @@ def _tune(
         fixed=[*map(_setting, fixed)], **reading,
     )  # fmt: skip
     if found.count("finished"):
-        found.plot(picture)
         console.as_json(found.as_dict()) if json else _show_tuned(found)
+        found.plot(picture)
         console.news(f"{picture} shows the trials. {_where(found, output)}")
     if found.stopped == "interrupted":
         raise KeyboardInterrupt(f"interrupted; the same command goes on with {study}")

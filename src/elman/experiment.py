@@ -54,8 +54,10 @@ class Task:
 
 
 def prepare(estimator: Any, source: Any, report: Report, **reading: Any) -> Task:
-    """Reads the data. reading: what the estimator's `fit` takes for that: val_size; y, text, label, separator,
-    unlabelled. Raises ElmanError for what is no estimator, and what `fit` raises for the data."""
+    """Reads the data. reading: what the estimator's `fit` takes for that: val_size; y, text, label, separator.
+
+    Raises ElmanError for what is no estimator or learns a language first, and what `fit` raises for the data.
+    """
     if isinstance(estimator, TextGenerator):
         return _text(estimator, source, report, **reading)
     if isinstance(estimator, Forecaster):
@@ -104,8 +106,20 @@ def _series(estimator: Forecaster, source: Any, report: Report, val_size: int | 
     )  # fmt: skip
 
 
-def _labels(estimator: TextClassifier, source: Any, report: Report, y: Any = None, **reading: Any) -> Task:
-    corpus = estimator.training_data(source, y, report, **reading)
+def _labels(
+    estimator: TextClassifier,
+    source: Any,
+    report: Report,
+    y: Any = None,
+    text: str = "text",
+    label: str = "label",
+    separator: str | None = None,
+) -> Task:
+    if estimator.pretrain:
+        raise ElmanError(
+            "pretrain: runs that are compared learn from labels alone. Leave it out, and pretrain in fit."
+        )
+    corpus = estimator.training_data(source, y, report, text=text, label=label, separator=separator)
     initial = estimator.beginning(corpus)  # word vectors are read once
 
     def make(one: Any, minutes: Any, epochs: Any, keep: Keep, cell: str | None) -> "SeededRun":

@@ -117,9 +117,10 @@ class Result:
         }
 
 
-def alike(settings: Settings) -> int:
-    """How often its `least` items a validation of runs that are compared is over: by the budget, not by the speed."""
-    return 5 if settings.minutes is None else round(max(1, min(50, 5 * settings.minutes)))
+def alike(job: Job, settings: Settings) -> int:
+    """Validation items of each check where runs are compared: by budget and data, whatever the speed of a model."""
+    times = 5 if settings.minutes is None else round(max(1, min(50, 5 * settings.minutes)))
+    return min(job.validation_items, max(job.least, min(times * job.least, job.validation_items // 5)))
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class Training(pl.LightningModule):
             job.model, job.measure, job.validation_items, self.average, job.tolerance, job.least
         )
         if watch is not None:
-            self.validation.part = min(job.validation_items, job.least * alike(settings))
+            self.validation.part = alike(job, settings)
         self.stopped: Stopped | None = None
         self.interrupted = False
         self.steps = self.items = 0
