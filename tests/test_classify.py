@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import elman
-from elman import classify
+from elman import class_course
 from elman.class_corpus import class_weights
 from elman.class_fit import ClassRun
 from elman.classify import TextClassifier
@@ -238,7 +238,7 @@ def test_a_run_that_was_killed_between_language_and_labels_goes_on_with_the_labe
     output = tmp_path / "l.elman"
     how = {"epochs": 2, "output": output}
     whole = TextClassifier(**SMALL, pretrain=True).fit(texts, labels, **how).predict_proba(texts)
-    original = classify.carry_out
+    original = class_course.carry_out
 
     def until_labels(run, *others):
         if isinstance(run, ClassRun):
@@ -246,13 +246,13 @@ def test_a_run_that_was_killed_between_language_and_labels_goes_on_with_the_labe
         original(run, *others)
 
     output.unlink()
-    monkeypatch.setattr(classify, "carry_out", until_labels)
+    monkeypatch.setattr(class_course, "carry_out", until_labels)
     with pytest.raises(KeyboardInterrupt):
         TextClassifier(**SMALL, pretrain=True).fit(texts, labels, **how)
     assert [path.name for path in tmp_path.iterdir()] == ["l.elman.language"]
     with pytest.raises(ElmanError, match=r"no labels yet: go on with elman train labels and --resume"):
         elman.load(tmp_path / "l.elman.language")
-    monkeypatch.setattr(classify, "carry_out", original)
+    monkeypatch.setattr(class_course, "carry_out", original)
     capsys.readouterr()
     again = TextClassifier(**SMALL, pretrain=True).fit(texts, labels, **how, resume=True)
     heard = capsys.readouterr().err
@@ -262,6 +262,57 @@ def test_a_run_that_was_killed_between_language_and_labels_goes_on_with_the_labe
     assert [path.name for path in tmp_path.iterdir()] == ["l.elman"]
     with pytest.raises(ElmanError, match=r"nothing to resume"):
         TextClassifier(**SMALL, pretrain=True).fit(texts, labels, **how, resume=True)
+
+
+def test_a_second_classifier_learns_words_of_the_unlabelled_texts_from_the_first():
+    chance = np.random.default_rng(0)
+    asides = ("a film about", "one more of", "this is", "we saw", "it has")
+    pairs = {"good": ("fine", "superb"), "bad": ("dull", "dire")}
+
+    def texts(count, *which):
+        labels = ["good", "bad"] * count
+        return [
+            f"{chance.choice(asides)} {' '.join(pairs[y][k] for k in which)} {i}"
+            for i, y in enumerate(labels)
+        ], labels
+
+    labelled, labels = texts(60, 0)
+    more, _ = texts(150, 0, 1)
+    unseen, truth = texts(40, 1)
+    how = {"pretrain": False, "learning_rate": 1e-2, "hidden_size": 16, "embedding_size": 16}
+    first, second = (
+        TextClassifier(**how, self_training=taught).fit(
+            labelled, labels, unlabelled=more, epochs=4, progress=False
+        )
+        for taught in (False, True)
+    )
+    assert second.score(unseen, truth) > 0.9 > 0.75 > first.score(unseen, truth)
+
+
+def test_a_run_that_was_killed_after_its_teacher_goes_on_with_the_labels(tmp_path, monkeypatch, capsys):
+    texts, labels = opinions(60)
+    output = tmp_path / "l.elman"
+    how = {"epochs": 2, "output": output, "unlabelled": opinions(40)[0]}
+    whole = TextClassifier(**SMALL, pretrain=False).fit(texts, labels, **how).predict_proba(texts)
+    original, runs = class_course.carry_out, []
+
+    def until_second(run, *others):
+        runs.append(run)
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+        original(run, *others)
+
+    output.unlink()
+    monkeypatch.setattr(class_course, "carry_out", until_second)
+    with pytest.raises(KeyboardInterrupt):
+        TextClassifier(**SMALL, pretrain=False).fit(texts, labels, **how)
+    assert {path.name for path in tmp_path.iterdir()} == {"l.elman", "l.elman.teacher"}
+    monkeypatch.setattr(class_course, "carry_out", original)
+    capsys.readouterr()
+    again = TextClassifier(**SMALL, pretrain=False).fit(texts, labels, **how, resume=True)
+    assert "The teacher is known already" in capsys.readouterr().err
+    np.testing.assert_array_equal(again.predict_proba(texts), whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["l.elman"]
 
 
 def test_ngrams_help_where_words_tell_all():

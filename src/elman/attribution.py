@@ -9,7 +9,8 @@ from elman.data import ElmanError
 from elman.report import Attribution
 from elman.subject import Subject
 
-_POINTS = 64  # on the way from zero to the input
+_POINTS = (32, 256)  # on the way from zero to the input: of long windows and of short ones
+_STEPS = 8_192  # of all points' windows
 _AT_ONCE = 4_096  # steps of windows, to bound the memory
 
 
@@ -28,7 +29,11 @@ def attribute(subject: Subject) -> Attribution | None:
     entered = question.entered.detach().transpose(0, 1).contiguous()
     method = import_module("captum.attr").IntegratedGradients(lambda x: subject.answer(x.transpose(0, 1)))
     at_once = max(1, _AT_ONCE // entered.shape[1])
-    values = method.attribute(entered, n_steps=_POINTS, internal_batch_size=at_once)
+    values = method.attribute(
+        entered,
+        n_steps=min(max(_POINTS[0], _STEPS // entered.shape[1]), _POINTS[1]),
+        internal_batch_size=at_once,
+    )
     with torch.no_grad():
         output, baseline = (
             float(subject.answer(x.transpose(0, 1))) for x in (entered, torch.zeros_like(entered))

@@ -192,14 +192,6 @@ class LanguageRun(SeededRun):
         about |= {"begins with": _checksum(self.initial)}
         return about | self.settings.as_dict() | asdict(self.config)
 
-    def finished(self, path: Path) -> dict[str, npt.NDArray[Any]] | None:
-        """The tensors that this very run left at `path` when it was over; None where there are none."""
-        if not path.exists():
-            return None
-        file = load(path)
-        same = file.training.get("run") == self._about and file.training["stopped"] == "finished"
-        return file.tensors if same else None
-
     def _job(self) -> Job:
         order = np.random.default_rng(self.seed).permutation(len(self.texts))
         line = np.concatenate([part for i in order for part in (self.texts[i], _BETWEEN)])
@@ -219,6 +211,15 @@ class LanguageRun(SeededRun):
         }
         tensors = for_classifier(result.weights)
         return ModelFile("language", tensors, asdict(self.config), {}, about, __version__)
+
+
+def finished(path: Path, run: Mapping[str, Any]) -> ModelFile | None:
+    """What the run that describes itself so left at `path` when it was over; None where there is no such thing."""
+    if not path.exists():
+        return None
+    file = load(path)
+    same = file.training.get("run") == run and file.training["stopped"] == "finished"
+    return file if same else None
 
 
 class LanguageMeasure:

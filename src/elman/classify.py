@@ -4,13 +4,11 @@ Codec, model, loss and measure of one job behind scikit-learn's protocol. Needs 
 """
 
 import inspect
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -21,6 +19,7 @@ from elman.checkpoint import ModelFile
 from elman.class_baseline import TF_IDF, Baselines
 from elman.class_config import ClassConfig
 from elman.class_corpus import Corpus, class_numbers
+from elman.class_course import Budget, Course, Keep, Tensors
 from elman.class_data import filled
 from elman.class_evaluation import Evaluation, evaluation
 from elman.class_measures import THRESHOLD, probabilities
@@ -29,10 +28,9 @@ from elman.cleaning import clean, fingerprints
 from elman.data import ElmanError
 from elman.labelled import from_lists, read_labelled, read_texts
 from elman.progress import Report
-from elman.runs import carry_out, check_budget
+from elman.runs import check_budget
 from elman.schedule import Settings
 from elman.sizes import check_sizes
-from elman.teaching import taught
 from elman.text_sources import listed
 from elman.trajectory import Trajectory
 from elman.vectors import read_vectors
@@ -42,13 +40,7 @@ if TYPE_CHECKING:
     from elman.class_fit import ClassRun
 
 EPOCHS = 40.0  # at most, when no budget is given
-FINE_TUNING = 3.0  # epochs at most that learn labels, where the language is known: it begins to memorise
-TEACHING = 1.5  # epochs at most of a teacher, of whom more would be over-confident
-# Of the minutes that are left when the language is known: what a teacher has at most, and what its labelling takes.
-TEACHER_SHARE, LABELLING_SHARE = 0.3, 0.1
-LANGUAGE_SHARE = 0.6  # of the minutes, where the language is learned first
 MUCH = 500_000  # words from which on that pays, without unlabelled texts too
-LANGUAGE_RATE = 3e-3
 # Hidden units of a direction and the embedding's size, without unlabelled texts and with. The smaller ones classify
 # about 2,000 reviews a second on two cores.
 SMALL, LARGE = (96, 128), (256, 256)
@@ -66,9 +58,9 @@ class TextClassifier:
     classes. class_weight: None, "balanced" or a dictionary, as in scikit-learn. vectors: pretrained word vectors, as
     `read_vectors` takes them. pretrain: whether the language of the texts is learned before their labels; None for
     where there are unlabelled texts, or half a million words. words: "words" or "bpe", None for what suits the texts;
-    vocabulary_size: of them at most. self_training: whether a first classifier labels the unlabelled texts for the second
-    one to learn from; None for yes. ngrams: add the regression on words and pairs of words to the network's logits.
-    averaging: decay of the moving average of weights, 0 for none. seed: training repeats exactly for the same.
+    vocabulary_size: of them at most. self_training: whether a first classifier labels the unlabelled texts and the
+    second learns from all; None for yes. ngrams: add the regression on words and pairs of words to the network's
+    logits. averaging: decay of the moving average of weights, 0 for none. seed: training repeats exactly for the same.
 
     Parameters are checked by `fit`, as is the custom in scikit-learn. classes_ are the labels, sorted.
     """
@@ -134,7 +126,8 @@ class TextClassifier:
 
         For so many minutes or epochs; 3 minutes if no budget is given, or 40 epochs where these are over sooner. Where
         the language is learned first, of `unlabelled` texts too (what `read_texts` takes), that has 60 % of the
-        minutes, or as many epochs again. A tenth of the texts chooses the best weights and calibrates them. With
+        minutes, or as many epochs again; unlabelled texts are then labelled by a first classifier, from which, with
+        self_training, a second one learns. A tenth of the texts chooses the best weights and calibrates them. With
         `output` the best model is saved there whenever it improves and a killed run can be continued with resume=True.
         Ctrl-C stops early and keeps the best model.
 
@@ -238,67 +231,18 @@ class TextClassifier:
         go_on: bool,
         log: Literal["csv", "tensorboard"] | None,
     ) -> None:
-        best, offered = math.inf, ""
-
-        def keep(file: ModelFile) -> None:
-            nonlocal offered
-            offered = file.training["stopped"]
-            if file.training["validation_loss"] < best:
-                self._take(file)
-            else:  # a teacher's that was better, and how this run ended
-                self._take(replace(self.file, training=self.file.training | {"stopped": offered}))
+        def take(file: ModelFile) -> None:
+            self._take(file)
             if output is not None:
                 self.save(output)
 
-        parts = [
-            None if output is None else Path(f"{os.fspath(output)}{end}") for end in (".language", ".teacher")
-        ]
-        if self._pretrains(corpus):
-            initial, go_on = self._language(
-                corpus, config, initial, minutes, epochs, report, parts[0], go_on, log
-            )
-            if minutes is not None:
-                minutes, epochs = minutes * (1 - LANGUAGE_SHARE), FINE_TUNING
-        if self._self_trains(corpus):
-            share = None if minutes is None else minutes * TEACHER_SHARE
-            run = self.training_run(
-                corpus, config, initial, share, epochs if minutes is None else TEACHING, keep
-            )
-            go_on = self._teacher(run, report, output, parts[1], go_on, log)
-            if self.info["training"]["stopped"] != "finished":
-                return
-            report.line(f"Labelling {len(corpus.unlabelled):,} texts to learn from them too")
-            corpus = taught(corpus, self.file)
-            best = self.info["training"]["validation_loss"]
-            if minutes is not None:
-                minutes = (1 - LABELLING_SHARE) * minutes - self.info["training"]["seconds"] / 60
-        run = self.training_run(corpus, config, initial, minutes, epochs, keep)
-        carry_out(run, report, output, go_on, log, " nats per text")
-        for part in parts:
-            if part is not None and offered == "finished":
-                part.unlink(missing_ok=True)
+        def make(corpus: Corpus, initial: Tensors, budget: Budget, keep: Keep) -> "ClassRun":
+            return self.training_run(corpus, config, initial, *budget, keep)
 
-    def _teacher(
-        self,
-        run: "ClassRun",
-        report: Report,
-        output: str | os.PathLike[str] | None,
-        known: Path | None,
-        go_on: bool,
-        log: Literal["csv", "tensorboard"] | None,
-    ) -> bool:
-        """Makes the model of `run` this estimator's. Returns whether the run that follows it is to be resumed."""
-        from elman.class_fit import finished
-
-        about = run.describe()
-        if known is not None and go_on and (file := finished(known, about)) is not None:
-            report.line(f"The teacher is known already, from {known}")
-            self._take(file)
-            return known.with_suffix(".resume").exists()
-        carry_out(run, report, output, go_on, log, " nats per text")
-        if known is not None and self.info["training"]["stopped"] == "finished":
-            checkpoint.save_file(known, replace(self.file, training=self.file.training | {"run": about}))
-        return False
+        Course(
+            corpus, config, initial, (minutes, epochs), self._pretrains(corpus), self._self_trains(corpus), self.seed,
+            report, output, go_on, log, make, take,
+        ).run()  # fmt: skip
 
     def training_run(
         self,
@@ -332,44 +276,6 @@ class TextClassifier:
             if self.self_training is None
             else self.self_training and bool(corpus.unlabelled)
         )
-
-    def _language(
-        self,
-        corpus: Corpus,
-        config: ClassConfig,
-        initial: dict[str, npt.NDArray[Any]],
-        minutes: float | None,
-        epochs: float | None,
-        report: Report,
-        output: Path | None,
-        go_on: bool,
-        log: Literal["csv", "tensorboard"] | None,
-    ) -> tuple[dict[str, npt.NDArray[Any]], bool]:
-        """(tensors of a network that knows the language, whether a run that learns labels is to be resumed)."""
-        from elman.class_fit import LanguageRun, finished
-
-        share = None if minutes is None else minutes * LANGUAGE_SHARE
-        found: list[ModelFile] = []
-
-        def keep(file: ModelFile) -> None:
-            found[:] = [file]
-            if output is not None:
-                checkpoint.save_file(output, file)
-
-        texts = (*corpus.training.codes, *corpus.unlabelled)
-        run = LanguageRun(texts, config, Settings(LANGUAGE_RATE, share, epochs), self.seed, initial, keep)
-        if output is not None and go_on and (known := finished(output, run.describe())) is not None:
-            report.line(f"The language is known already, from {output}")
-            return known.tensors, True
-        if output is not None:
-            checkpoint.check_writable(output)
-        report.line("Learning the language first")
-        carry_out(run, Report(report.on, unit="words"), output, go_on, log, " nats per word")
-        if found[0].training["stopped"] == "interrupted":
-            again = ": --resume goes on from here" if output is not None else ""
-            report.line(f"No labels were learned yet{again}.")
-            raise KeyboardInterrupt
-        return found[0].tensors, False
 
     # Use
 

@@ -65,6 +65,13 @@ def train_labels(
         bool | None,
         typer.Option(help="Learn the language before the labels. Default: of half a million words or more."),
     ] = None,
+    self_training: Annotated[
+        bool | None,
+        typer.Option(
+            help="Learn from the unlabelled texts as a first classifier labels them too. Default: yes.",
+            show_default=False,
+        ),
+    ] = None,
     words: Annotated[
         Literal["words", "bpe"] | None, typer.Option(help="Read words, or pieces of them. Default: by texts.")
     ] = None,
@@ -93,7 +100,8 @@ def train_labels(
         common.check_not_input(source, output, "input")
     classifier = untrained(
         cell=cell, hidden_size=hidden_size, layers=layers, embedding_size=embedding_size, one_way=one_way,
-        pooling=pooling, dropout=dropout, class_weight=class_weight, vectors=vectors, pretrain=pretrain, words=words,
+        pooling=pooling, dropout=dropout, class_weight=class_weight, vectors=vectors, pretrain=pretrain,
+        self_training=self_training, words=words,
         vocabulary_size=vocabulary_size, ngrams=ngrams, learning_rate=learning_rate, batch_size=batch_size, seed=seed,
     )  # fmt: skip
     common.budget(minutes, epochs)

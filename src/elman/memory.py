@@ -16,7 +16,7 @@ from elman.subject import Ints, Subject, Windowed, spread
 LAGS = 256  # at most
 GROWS = 1.02  # a step: beyond what an uncertain slope shows of a network that keeps its gradients
 _GRADIENTS = 32  # places that the gradient's mean is taken over
-_LOSSES, _MOST_LOSSES = 64, 512  # and the losses', of large networks and of small ones
+_LOSSES, _MOST_LOSSES = 32, 512  # and the losses', of large networks and of small ones
 _WORK = 6e10  # multiply-adds for losses
 _SHARE = 0.95  # of the gradient within the gradient horizon, of the gain within the horizon
 _SURE = 2.0  # standard errors

@@ -247,16 +247,6 @@ def _labels(times: Any) -> tuple[str, ...]:
     )
 
 
-def _labels(times: Any) -> tuple[str, ...]:
-    """Times as text, to the minute; to the day where all are midnights."""
-    found = [str(t)[:16].replace("T", " ") for t in times]
-    return (
-        tuple(t.removesuffix(" 00:00") for t in found)
-        if all(t.endswith(" 00:00") for t in found)
-        else tuple(found)
-    )
-
-
 @dataclass(frozen=True)
 class _Window:
     """Some windows of a series as a member of the ensemble reads them."""
