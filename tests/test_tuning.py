@@ -253,8 +253,15 @@ def test_a_damaged_study_is_refused(tmp_path, found, folder):
     path = tmp_path / "a.study"
     lines = (folder / "a.study").read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:5]) + b"{broken\n" + b"".join(lines[5:]))
-    with pytest.raises(ElmanError, match=r"a\.study is damaged"):
+    with pytest.raises(ElmanError, match=r"a\.study is damaged: line 6 is no entry\. Delete that line"):
         tuned(study=path)
+
+
+def test_a_study_whose_beginning_is_gone_is_refused(tmp_path, found, folder):
+    lines = (folder / "a.study").read_bytes().splitlines(keepends=True)
+    (tmp_path / "a.study").write_bytes(b"".join(lines[3:]))
+    with pytest.raises(ElmanError, match=r"a\.study is damaged: its entries do not fit together"):
+        tuned(study=tmp_path / "a.study")
 
 
 def test_a_study_of_something_else_is_refused(tmp_path):

@@ -240,7 +240,7 @@ def _show_tuned(found: "Tuned") -> None:
         "finished": "finished",
         "pruned": "cut short",
         "failed": "failed",
-        "running": "running",
+        "running": "unfinished",
     }
     counts = ", ".join(f"{found.count(how)} {word}" for how, word in hows.items() if found.count(how))
     print(

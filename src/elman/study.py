@@ -52,6 +52,16 @@ def _is_journal(path: Path) -> bool:
     return isinstance(entry, dict) and "op_code" in entry
 
 
+def _damage(path: Path_ | None) -> str:
+    with open(os.fspath(path or ""), "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                json.loads(line)
+            except ValueError:
+                return f"line {number:,} is no entry. Delete that line, or give another name"
+    return "its entries do not fit together. Give another name"
+
+
 def fingerprint(identity: Mapping[str, Any]) -> str:
     """What tells a study from others whose losses cannot be compared with its own."""
     return f"{zlib.crc32(json.dumps(identity, sort_keys=True).encode()):08x}"
@@ -81,9 +91,7 @@ def opened(path: Path_ | None, identity: Mapping[str, Any], seed: int) -> Iterat
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             if isinstance(error, ElmanError):
                 raise
-            raise ElmanError(
-                f"{path} is damaged: not every line of it is an entry. Give another name."
-            ) from error
+            raise ElmanError(f"{path} is damaged: {_damage(path)}.") from error
         yield study
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -98,6 +106,8 @@ def _storage(path: Path_) -> tuple[Any, bool]:
     name = os.path.realpath(path)
     storage = optuna.storages.JournalStorage(JournalFileBackend(name, lock(name)))
     names = optuna.get_all_study_names(storage)
+    if not names and os.path.getsize(name):
+        raise ElmanError(f"{path} is damaged: {_damage(path)}.")
     if names and NAME not in names:
         raise ElmanError(f"{path} is a study of something else, {names[0]}: give another name.")
     return storage, bool(names)
