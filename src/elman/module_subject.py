@@ -67,7 +67,7 @@ class ModuleSubject:
         self._check_run()
         self.targets = None if targets is None else self._checked_targets(targets)
         self.unit = "difference" if targets is None else "nats" if self._classes else "loss"
-        self.steps = tuple(map(str, range(self.count)))
+        self.steps = tuple(map(str, range(1, self.count + 1)))
         sequences = f"{self.batch:,} sequences of " if self.batch > 1 else ""
         self.title = f"{sequences}{self.count:,} steps through {type(module).__name__}"
         parameters = sum(p.numel() for p in module.parameters())

@@ -140,8 +140,7 @@ class Attribution:
 class Report:
     """What `explain` found. steps: what stands at each, a character, word, date or number. guesses: after each step the
     likeliest predictions with their probabilities, or () where the model predicts at the end alone. losses: of what
-    came after each step, in `Memory.unit`; NaN where that is not known. score: the running score of a classifier after
-    each step, -1 to 1, or the like, else None."""
+    came after each step, in `Memory.unit`; NaN where that is not known."""
 
     title: str
     kind: Literal["text", "labels", "series", "layer"]
