@@ -339,6 +339,12 @@ NB_MODULE(_native, m) {
     f64 ? add_rows(rows, columns, threads, at<const int64_t>(index), at<const double>(from), at<double>(to))
         : add_rows(rows, columns, threads, at<const int64_t>(index), at<const float>(from), at<float>(to));
   });
+  m.def("attend", [](int64_t steps, int64_t batch, int64_t hidden, const std::vector<int64_t>& sizes, Pointer scores,
+                     Pointer y, Pointer out) {
+    nb::gil_scoped_release release;
+    attend(shape_of(steps, batch, hidden, sizes, false, 1, 0), at<const float>(scores), at<const float>(y),
+           at<float>(out));
+  });
   m.def("linear", [](bool f64, int64_t rows, int64_t in, int64_t out, bool transposed, int threads, Pointer x,
                      Pointer w, Pointer bias, Pointer y) {
     nb::gil_scoped_release release;

@@ -1,6 +1,7 @@
 #include "layer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "scratch.h"
@@ -163,6 +164,24 @@ void add_rows(int64_t rows, int64_t columns, int threads, const int64_t* index, 
       for (int64_t k = begin; k < end; ++k) sum[k] += row[k];
     }
   }
+}
+
+void attend(const Shape& shape, const float* scores, const float* y, float* out) {
+  const int64_t B = shape.batch, H = shape.hidden;
+  std::vector<float> largest(scores, scores + B), total(B, 0.0f);
+  const float* score = scores;
+  for (int64_t t = 0; t < shape.steps; ++t)
+    for (int64_t b = 0; b < rows_at(shape, t); ++b, ++score) largest[b] = std::max(largest[b], *score);
+  std::fill_n(out, B * H, 0.0f);
+  score = scores;
+  for (int64_t t = 0; t < shape.steps; ++t)
+    for (int64_t b = 0; b < rows_at(shape, t); ++b, ++score, y += H) {
+      const float weight = std::exp(*score - largest[b]);
+      total[b] += weight;
+      for (int64_t j = 0; j < H; ++j) out[b * H + j] += weight * y[j];
+    }
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t j = 0; j < H; ++j) out[b * H + j] /= total[b];
 }
 
 template <class T>

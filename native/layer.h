@@ -68,6 +68,9 @@ void weight_gradients(Cell cell, const Backward<T>& p, const WeightGradients<T>&
 template <class T>
 void add_rows(int64_t rows, int64_t columns, int threads, const int64_t* index, const T* from, T* to);
 
+// The mean of y [N][H] over the steps of each sequence, weighted by the softmax over them of scores [N] → out [B][H].
+void attend(const Shape& shape, const float* scores, const float* y, float* out);
+
 // y [rows][out] = x [rows][in] · wᵀ, w [out][in], + bias [out] or null. transposed: w [in][out], not transposed again.
 template <class T>
 void linear(int64_t rows, int64_t in, int64_t out, bool transposed, int threads, const T* x, const T* w, const T* bias,

@@ -135,6 +135,9 @@ class Program:
 def add_rows(
     f64: bool, rows: int, columns: int, threads: int, index: int, rows_from: int, rows_to: int, /
 ) -> None: ...
+def attend(
+    steps: int, batch: int, hidden: int, sizes: Sequence[int], scores: int, y: int, out: int, /
+) -> None: ...
 def linear(
     f64: bool,
     rows: int,

@@ -189,10 +189,7 @@ class ClassNetwork:
             return np.concatenate([_over_steps(np.maximum, y, sizes) for y in ys], axis=1)
         assert self.attention is not None
         scores = sum(y @ part for y, part in zip(ys, np.split(self.attention, len(ys)), strict=True))
-        texts = np.concatenate([np.arange(size) for size in sizes])
-        scores = np.exp(scores - _over_steps(np.maximum, scores, sizes)[texts])
-        weights = (scores / _over_steps(np.add, scores, sizes)[texts])[:, None]
-        return np.concatenate([_weighted(y, weights, sizes) for y in ys], axis=1)
+        return np.concatenate([_attended(scores, y, sizes) for y in ys], axis=1)
 
 
 def _floats(array: npt.NDArray[Any]) -> Floats:
@@ -249,14 +246,11 @@ def _over_steps(join: np.ufunc, y: Floats, sizes: list[int]) -> Floats:
     return found
 
 
-def _weighted(y: Floats, weights: Floats, sizes: list[int]) -> Floats:
-    """The sum of y (N, H) times weights (N, 1) over the steps of each text (B, H)."""
-    if sizes[0] == 1:
-        return weights.T @ y
-    found, at = np.zeros((sizes[0], y.shape[1]), np.float32), 0
-    step = np.empty_like(found)
-    for size in sizes:
-        np.multiply(y[at : at + size], weights[at : at + size], out=step[:size])
-        found[:size] += step[:size]
-        at += size
+def _attended(scores: Floats, y: Floats, sizes: list[int]) -> Floats:
+    """The mean of y (N, H) over the steps of each text, weighted by the softmax of scores (N,): (B, H)."""
+    found = np.empty((sizes[0], y.shape[1]), np.float32)
+    same = sizes[-1] == sizes[0]
+    _native.attend(
+        len(sizes), sizes[0], y.shape[1], () if same else sizes, _at(scores), _at(y), _at(found)
+    )  # fmt: skip
     return found
