@@ -10,8 +10,9 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 demo: $(READY)
 	$(BIN)/elman demo text
 
+# One process a core, each with one thread: most tests are too small to share.
 test: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
