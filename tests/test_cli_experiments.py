@@ -123,13 +123,13 @@ def test_ctrl_c(tmp_path, text, kind):
     ) as process:
         assert process.stderr is not None
         begun, lines = time.monotonic(), []
-        while time.monotonic() < begun + 60:
+        while time.monotonic() < begun + 120:
             lines.append(process.stderr.readline())
             if re.match(r"(rnn, seed 0|trial 0):", lines[-1]):
                 break
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 130, (lines, err)
     assert ("rnn" if kind == "compare" else "the best of") in out
     assert "Traceback" not in err

@@ -135,7 +135,7 @@ def test_two_processes_share_a_study(tmp_path):
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(2)
     ]
-    outputs = [process.communicate(timeout=120) for process in both]
+    outputs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     last = max((json.loads(out) for out, _ in outputs), key=lambda one: len(one["trials"]))
     trials = last["trials"]

@@ -9,6 +9,7 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -136,14 +137,20 @@ def tune(
     stopped: Literal["finished", "interrupted"] = "finished"
     seed = task.estimator.get_params()["seed"]
     with opened(study, identity, seed) as found:
-        if not found.trials:
-            found.enqueue_trial({name: one.own for name, one in space.items()}, skip_if_exists=True)
+        _begin(found, space, study)
         try:
             for _ in range(trials):
                 search.one(found)
         except KeyboardInterrupt:
             stopped = "interrupted"
         return search.tuned(found, None if study is None else os.fspath(study), stopped)
+
+
+def _begin(found: "Study", space: Space, path: Path_ | None) -> None:
+    """The first trial of a study is the estimator as it is: once, though two processes may begin at the same time."""
+    with nullcontext() if path is None else locked(f"{os.fspath(path)}.first"):
+        if not found.get_trials(deepcopy=False):
+            found.enqueue_trial({name: one.own for name, one in space.items()})
 
 
 def check_tuning(
