@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
-.PHONY: demo test check format bench sanitize
+.PHONY: demo test check format bench docs sanitize
 
 demo: $(READY)
 	$(BIN)/elman demo text
@@ -16,13 +16,13 @@ test: $(READY)
 
 check: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples docs/*.py docs/*.ipynb
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror native/*.cpp native/*.h
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format src tests benchmarks examples
+	$(BIN)/ruff format src tests benchmarks examples docs/*.py docs/*.ipynb
 	$(BIN)/clang-format -i native/*.cpp native/*.h
 
 # The peers go into .venv too; one that cannot be installed here is left out and named.
@@ -32,6 +32,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/stream.py
 	$(BIN)/python benchmarks/scaling.py
+
+# The quotes and the figures of docs/how-it-works.md, from the source and from models that are trained for it.
+docs: $(READY)
+	$(BIN)/python docs/make.py
 
 # The kernels' tests under address and undefined-behaviour sanitizers. python -S: without it, the installed build is used.
 SANITIZED := build/sanitize
