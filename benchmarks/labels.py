@@ -138,7 +138,7 @@ def train_elman(x: Any, y: Any) -> float:
 
     def epoch(rows: Any) -> None:
         for some in rows.split(BATCH):
-            logit = head(lstm(embedding(codes[:, some]))[1][0][-1])[:, 0]
+            logit = head(lstm.forward_tokens(codes[:, some], embedding.weight)[1][0][-1])[:, 0]
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logit, labels[some])
             optimizer.zero_grad()
             loss.backward()

@@ -242,6 +242,30 @@ def test_tokens_equal_embedded_inputs(cell, bidirectional):
                 ours.forward_tokens(t, embedding)
 
 
+@pytest.mark.parametrize(
+    "symbols", [300, 5000, 100_000]
+)  # each projected once; those that occur; each token by itself
+@pytest.mark.parametrize("cell", CELLS)
+def test_tokens_of_large_vocabularies_equal_embedded_inputs(cell, symbols):
+    _, ours = twins(cell, INPUT, 5, dtype=torch.float64)
+    embedding = torch.randn(symbols, INPUT, dtype=torch.float64, requires_grad=True)
+    some = torch.randint(symbols, (400,)) if symbols < 100_000 else torch.arange(3000)
+    tokens = some[torch.randint(len(some), (60, 40))]
+    expected, found = (
+        ours(nn.functional.embedding(tokens, embedding))[0],
+        ours.forward_tokens(tokens, embedding)[0],
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    weights = torch.randn_like(expected)
+    grads = [
+        torch.autograd.grad((y * weights).sum(), [embedding, *ours.parameters()]) for y in (expected, found)
+    ]
+    torch.testing.assert_close(*grads, rtol=0, atol=1e-10)
+    tokens[3, 3] = symbols
+    with pytest.raises(IndexError, match=r"symbols|out of range"):
+        ours.forward_tokens(tokens, embedding)
+
+
 @pytest.mark.parametrize("cell", [*CELLS, "sigmoid"])
 def test_first_and_second_derivatives(cell):
     if cell == "sigmoid":

@@ -25,6 +25,8 @@ from elman.sequences import Direction, Outcome, Part, Sequenced
 from elman.steps import KINDS, Kind
 from elman.stream import LayerStream
 
+_MANY = 1_024  # tokens from which on it pays to find out which symbols occur
+
 
 class Layers(nn.RNNBase, Sequenced):
     """What RNN, GRU and LSTM share: everything but the cell's name and the shape of its state.
@@ -281,10 +283,12 @@ class Layers(nn.RNNBase, Sequenced):
         self._check_state_dims(3, h0, c0)
         weights = self._weights()
         self._check(embedding, batch, h0, c0, weights[0].w_ih)
-        if steps * batch < len(embedding) or self._is_fused(embedding):  # fewer rows to project than symbols
+        found = None if self._is_fused(embedding) else _each_once(tokens, embedding)
+        if found is None:
             y, h, c = self._run(F.embedding(tokens, embedding), weights, h0, c0, batch)
         else:
-            y, h, c = self._run(embedding, weights, h0, c0, batch, tokens=tokens.flatten().long())
+            tokens, table = found
+            y, h, c = self._run(table, weights, h0, c0, batch, tokens=tokens.flatten().long())
         return y.view(steps, batch, y.shape[1]), self._join_state(h, c)
 
     def stream(self, batch: int | None = None, weights: str = "float32") -> LayerStream:
@@ -422,6 +426,18 @@ class Layers(nn.RNNBase, Sequenced):
             _check_state(name, h0, (outer, batch, self.proj_size or self.hidden_size), x)
             if c0 is not None:
                 _check_state("hidden[1]", c0, (outer, batch, self.hidden_size), x)
+
+
+def _each_once(tokens: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor] | None:
+    """(tokens, table): rows of the symbols that are projected, and where each token finds its own. None where that
+    would be about as many rows as there are tokens."""
+    count = tokens.numel()
+    if 2 * len(embedding) <= count:
+        return tokens, embedding
+    if count < _MANY or torch.compiler.is_compiling() or ops.transformed():
+        return (tokens, embedding) if len(embedding) <= count else None
+    occurring, places = torch.unique(tokens, return_inverse=True)
+    return (places, F.embedding(occurring, embedding)) if 2 * len(occurring) <= count else None
 
 
 def _check_steps(steps: int) -> None:
