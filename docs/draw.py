@@ -36,6 +36,9 @@ _STYLES: dict[str, dict[str, Any]] = {
     "RNN, radius 0.9": {"color": _ORANGE, "linestyle": (0, (1, 1.5))},
     "RNN, radius 1": {"color": _ORANGE},
     "RNN, radius 1.2": {"color": _ORANGE, "linestyle": (0, (6, 2))},
+    "RNN, new": {"color": _ORANGE, "linestyle": (0, (4, 2)), "linewidth": 1},
+    "GRU, new": {"color": _GREEN, "linestyle": (0, (4, 2)), "linewidth": 1},
+    "LSTM, new": {"color": _BLUE, "linestyle": (0, (4, 2)), "linewidth": 1},
     "GRU": {"color": _GREEN, "marker": "^"},
     "LSTM": {"color": _BLUE, "marker": "o"},
     "LSTM, forget bias 1": {"color": _BLUE, "marker": "o"},
@@ -44,6 +47,7 @@ _STYLES: dict[str, dict[str, Any]] = {
 _DIGITS = re.compile(
     r"(?<!scale\(0)(\.\d\d)\d+"
 )  # beyond hundredths of a point; glyphs are scaled by 0.015625
+_IDENTIFIERS = re.compile(r"(?<=[\"#])[a-z][0-9a-f]{10}(?=[\")])")
 _LOOK: dict[Any, Any] = {
     "svg.hashsalt": "elman",
     "svg.fonttype": "path",
@@ -74,11 +78,15 @@ _LOOK: dict[Any, Any] = {
 
 
 def _save(path: Path, figure: Figure) -> None:
-    """Without matplotlib's indentation and the digits that nobody sees: half of the file."""
-    picture = io.StringIO()
+    """Without matplotlib's indentation and the digits that nobody sees: half of the file.
+
+    Its identifiers are hashes of numbers whose last bits change from run to run; here they are counted.
+    """
+    picture, names = io.StringIO(), dict[str, str]()
     figure.savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
-    lines = (line.strip() for line in picture.getvalue().splitlines())
-    write_whole(path, (_DIGITS.sub(r"\1", "\n".join(lines)) + "\n").encode())
+    text = "\n".join(line.strip() for line in picture.getvalue().splitlines())
+    text = _IDENTIFIERS.sub(lambda m: names.setdefault(m[0], f"i{len(names)}"), _DIGITS.sub(r"\1", text))
+    write_whole(path, (text + "\n").encode())
 
 
 def _figure(height: float, **grid: Any) -> tuple[Figure, Any]:
@@ -96,9 +104,12 @@ def _lines(
 
 @mpl.rc_context(_LOOK)
 def reach(path: Path, new: Mapping[str, Floats], trained: Mapping[str, Floats]) -> None:
-    """Norms of gradients by how many steps back, each (T,), of new layers and of trained models."""
+    """Norms of gradients by how many steps back, each (T,), of new layers and of text models."""
     figure, (left, right) = _figure(4.4, ncols=2, sharey=True)
-    for axes, curves, title in (left, new, "New layers, faint noise"), (right, trained, "Trained on plays"):
+    for axes, curves, title in (
+        (left, new, "New layers, faint noise"),
+        (right, trained, "Text models, before and after"),
+    ):
         steps = np.arange(float(len(next(iter(curves.values())))))
         _lines(axes, steps, curves, marked=False)
         axes.set(title=title, yscale="log", ylim=(1e-9, 1e3), xlim=(0, steps[-1]), xlabel="steps back")

@@ -65,12 +65,17 @@ def reach(path: Path) -> str:
 
     new, trained = measure.untrained(), measure.trained()
     draw.reach(path, new, trained)
-    back = {name: _power(values[80]) for name, values in (new | trained).items()}
+    back = {
+        name: _power(values[80]) for name, values in (new | trained).items()
+    }  # of two GRUs, the text model
+    models = ", ".join(
+        f"{back[name]} in the {name} ({back[name + ', new']} when new)" for name in ("LSTM", "GRU", "RNN")
+    )
     return (
-        "Gradient of the last step's loss with respect to the input k steps before it. Eighty steps back, "
-        f"{back['LSTM']} of it is left in the trained LSTM, {back['GRU']} in the GRU and {back['RNN']} in the RNN; "
-        f"in new layers, {back['RNN, radius 0.9']} in an RNN of spectral radius 0.9 and {back['LSTM, chrono']} in an "
-        "LSTM whose forget gates begin open for up to a hundred steps. Grey: the radius to the power of k."
+        "Gradient of the last step's loss with respect to the input k steps before it. Eighty steps back, this share "
+        f"of it is left in text models: {models}; in new layers that read noise: {back['RNN, radius 0.9']} in an RNN "
+        f"of spectral radius 0.9, {back['LSTM, chrono']} in an LSTM whose forget gates begin open for up to a hundred "
+        "steps. Grey: the radius to the power of k."
     )
 
 
@@ -113,7 +118,7 @@ def memory(path: Path) -> str:
 
     right = measure.memory()
     draw.memory(path, measure.DELAYS, right, 1 / measure.SYMBOLS)
-    longest = "; ".join(f"{name}: {values[-1]:.0%}" for name, values in right.items())
+    longest = "; ".join(f"{name}: {_percent(values[-1])}" for name, values in right.items())
     return (
         f"Right answers after {measure.UPDATES} updates from scratch at each delay, mean of {measure.SEEDS} seeds; "
         f"layers of {measure.UNITS} units. At {measure.DELAYS[-1]} steps: {longest}."
@@ -156,9 +161,10 @@ def forgetting(path: Path) -> str:
     return (
         f"Forget gates of {measure.HIDDEN} units on 50,000 held-out characters. New, all half-lives lie between "
         f"{before.min():.1f} and {before.max():.1f} characters; trained, half of the units are below "
-        f"{np.median(after):.1f} and the longest is {after.max():.0f}. Trained, {(found.after > 0.95).mean():.0%} of "
-        f"all gates are above 0.95 and {(found.after < 0.05).mean():.0%} below 0.05; new, "
-        f"{(found.before > 0.95).mean():.0%} and {(found.before < 0.05).mean():.0%}."
+        f"{np.median(after):.1f} and the longest is {after.max():.0f}. Trained, "
+        f"{_percent((found.after > 0.95).mean())} of all gates are above 0.95 and "
+        f"{_percent((found.after < 0.05).mean())} below 0.05; new, {_percent((found.before > 0.95).mean())} and "
+        f"{_percent((found.before < 0.05).mean())}."
     )
 
 
@@ -194,6 +200,10 @@ def with_figure(page: str, name: str, caption: str) -> str:
 def _power(value: float) -> str:
     """0.00012 → "1e-04", 0.3 → "0.30": as short as it may be."""
     return f"{value:.2f}" if value >= 0.01 else f"{value:.0e}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _each(curves: Mapping[str, Any], at: int, digits: int = 2) -> str:

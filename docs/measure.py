@@ -83,18 +83,24 @@ def _noise_reach(layer: nn.Module) -> Floats:
 
 
 def trained() -> dict[str, Floats]:
-    """The same for the three text models, of the last character's loss with respect to embeddings (T,)."""
-    codes, found = held_out(), {}
-    rows = torch.from_numpy(_windows(codes, 256, STEPS + 1).T)  # (T + 1, B)
+    """The same for the three text models, of the last character's loss with respect to embeddings (T,); and for such
+    models before training, named "GRU, new"."""
+    rows = torch.from_numpy(_windows(held_out(), 256, STEPS + 1).T)  # (T + 1, B)
+    found = {}
     for name, model in text_models().items():
-        embedded = model.embedding(rows[:-1]).detach().requires_grad_()
-        y, _ = model.layers(embedded)
-        (gradient,) = torch.autograd.grad(
-            F.cross_entropy(model.head(y[-1]), rows[-1], reduction="sum"), embedded
-        )
-        norms = reach(gradient)
-        found[name] = norms / norms[0]
+        torch.manual_seed(1)
+        found[f"{name}, new"] = _text_reach(elman.Model(model.config), rows)
+        found[name] = _text_reach(model, rows)
     return found
+
+
+def _text_reach(model: elman.Model, rows: Tensor) -> Floats:
+    embedded = model.embedding(rows[:-1]).detach().requires_grad_()
+    y, _ = model.layers(embedded)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(model.head(y[-1]), rows[-1], reduction="sum"), embedded)
+    norms = reach(gradient)
+    result: Floats = norms / norms[0]
+    return result
 
 
 def truncations(lengths: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)) -> dict[str, Floats]:
