@@ -6,17 +6,10 @@ from torch import Tensor, nn
 
 from elman import cells
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CELLS = ["RNNCell", "ReLUCell", "GRUCell", "LSTMCell"]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for each other on a busy machine take longer than these tests' arithmetic."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def twins(cell: str, *sizes, **options) -> tuple[nn.Module, nn.Module]:

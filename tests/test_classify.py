@@ -17,9 +17,8 @@ from elman.class_corpus import class_weights
 from elman.class_fit import ClassRun
 from elman.classify import TextClassifier
 from elman.data import ElmanError
-from test_dropin import one_thread
 
-__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 GOOD, BAD = ("good", "lovely", "splendid"), ("bad", "awful", "boring")
 FILLER = ("the film", "was", "a story", "with", "much", "of it", "and then", "some", "people", "said")

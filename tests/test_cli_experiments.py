@@ -13,10 +13,11 @@ import pytest
 from elman import cli
 from elman.checkpoint import load
 from test_cli import refused
-from test_comparison import a_table, one_thread, opened_and_closed
+from test_comparison import a_table, opened_and_closed
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 pytest.importorskip("optuna")
-one_thread = one_thread  # the fixture
 SMALL = ("--hidden-size", 16, "--embedding-size", 8, "--batch-size", 8, "--chunk-length", 32)
 
 

@@ -16,6 +16,8 @@ from elman.data import ElmanError
 from elman.experiment import prepare
 from elman.progress import Report
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUIET = Report(on=False)
 
 
@@ -29,16 +31,6 @@ def opened_and_closed(length=20_000):
         else:
             text.append(")]}"[stack.pop()])
     return "".join(text)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def a_table(series=12, length=160):

@@ -15,18 +15,11 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import elman
 from elman import layers
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CELLS = ["RNN", "GRU", "LSTM"]
 X, H = torch.randn(5, 3, 4), torch.randn(1, 3, 6)
 PACKED = pack_padded_sequence(X, [5, 3, 1])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for each other on a busy machine take longer than these tests' arithmetic."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def twins(cell: str, *sizes, **options) -> tuple[nn.Module, nn.Module]:

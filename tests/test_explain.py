@@ -1,7 +1,6 @@
 """Explaining models of all jobs and modules of others: what the report says is what the model does."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,11 @@ from elman.data import ElmanError
 from elman.explain import explain
 from elman.report import Report
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TEXT = "the cat sat on the mat. the dog (a big one) ran to the cat!\n" * 60
 GOOD = "a wonderful film , i loved every minute of it and the actors are great"
 BAD = "a dull film , i hated every minute of it and the actors are not good"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

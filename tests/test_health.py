@@ -1,6 +1,6 @@
 """Faults planted in networks are named, and sound networks get no false alarm."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ from elman.explain import explain
 from elman.health import health
 from elman.report import Finding, Memory, Report, Traced
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HIDDEN = 48
 TEXT = "".join(
     f"{who}: {what}, said the {whom} ({where}).\n"
@@ -20,14 +22,6 @@ TEXT = "".join(
     for whom in ("cook", "guard", "king")
     for where in ("at home", "in the yard", "by the sea")
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -17,18 +17,12 @@ TOLERANCE = {
     torch.float64: {"rtol": 1e-10, "atol": 1e-10},
 }
 # torch.nn's, once a process.
-pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+]
 INPUT = 4
 FLAGS = list(product([False, True], repeat=2))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for each other on a busy machine take longer than these tests' arithmetic."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def twins(cell: str, *sizes, **options) -> tuple[nn.Module, nn.Module]:

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import elman
-from test_dropin import CELLS, one_thread
+from test_dropin import CELLS
 from test_layers import FLAGS, tensors_in
 
-__all__ = ["one_thread"]
-
 # torch.nn's, once a process.
-pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+]
 
 
 def leaky(gates, states, rate):

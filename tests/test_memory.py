@@ -1,7 +1,7 @@
 """How far back a network's input matters: against autograd through the reference, and on tasks with a known answer."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,13 +18,7 @@ from elman.health import exploding
 from elman.memory import gradient_norms, measure_memory, slope
 from elman.module_subject import ModuleSubject
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Recall(nn.Module):

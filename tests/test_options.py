@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import elman
-from test_dropin import CELLS, one_thread
+from test_dropin import CELLS
 from test_layers import tensors_in
 
-__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 INPUT, HIDDEN, STEPS, BATCH = 3, 4, 6, 5
 ALL = [elman.RNN, elman.GRU, elman.LSTM, elman.PeepholeLSTM, elman.MinGRU]

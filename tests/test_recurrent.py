@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 import elman
 from elman import reference
-from test_dropin import one_thread
 from test_layers import tensors_in
 
-__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 INPUT, HIDDEN, STEPS, BATCH = 3, 4, 6, 5
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from elman import reference
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TORCH = {
     "rnn_tanh": lambda i, h: nn.RNN(i, h, nonlinearity="tanh"),
     "rnn_relu": lambda i, h: nn.RNN(i, h, nonlinearity="relu"),
@@ -16,15 +18,6 @@ TORCH = {
 }
 LENGTHS = {1: [4], 2: [4, 1], 3: [5, 3, 3], 5: [6, 6, 4, 2, 1]}
 CELLS = list(reference.GATES)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for each other on a busy machine take longer than these tests' arithmetic."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def arguments(cell: str, hidden: int, batch: int, packed: bool, seed: int = 0) -> list:

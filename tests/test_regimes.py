@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import elman
-from test_dropin import CELLS, H, X, one_thread, state, twins
+from test_dropin import CELLS, H, X, state, twins
 
-__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("cell", CELLS)

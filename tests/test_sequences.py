@@ -10,7 +10,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import elman
-from test_dropin import CELLS, one_thread
+from test_dropin import CELLS
 from test_layers import FLAGS, tensors_in
 from test_layout import (
     HIDDEN,
@@ -26,7 +26,7 @@ from test_layout import (
     states_of,
 )
 
-__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 GATES = {
     "RNN": [],

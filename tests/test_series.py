@@ -24,15 +24,9 @@ from elman.series_model import SeriesConfig, SeriesModel
 from elman.series_network import SeriesNetwork
 from elman.windows import Series, Shape, quantiles, sensible_shape, window
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 pandas = pytest.importorskip("pandas")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def a_table(series: int = 30, length: int = 200, seed: int = 0, level: float = 0.0):

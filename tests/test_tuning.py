@@ -18,10 +18,11 @@ from elman.progress import Report
 from elman.search_space import Choice, Range, search_space
 from elman.tuning import Tried, Tuned, tune
 from elman.tuning_plot import history
-from test_comparison import a_table, generator, one_thread, opened_and_closed
+from test_comparison import a_table, generator, opened_and_closed
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 pytest.importorskip("optuna")
-one_thread = one_thread  # the fixture
 QUIET = Report(on=False)
 FIXED = ("embedding_size", "chunk_length", "num_layers")
 
