@@ -19,7 +19,7 @@ import torch
 import elman
 from elman.checkpoint import ModelFile
 from elman.codec import Characters
-from elman.explain import explain
+from elman.explanation import explain
 from elman.model import Model, ModelConfig
 from elman.subjects import TextSubject
 

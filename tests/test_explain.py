@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import elman
 from elman import subject
 from elman.data import ElmanError
-from elman.explain import explain
+from elman.explanation import explain
 from elman.report import Report
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -205,6 +205,14 @@ def test_targets_that_are_numbers_make_squared_errors() -> None:
         expected = ((layer(x)[0] - y) ** 2).sum(-1)[:, 0] / 2
     assert report.losses == pytest.approx(expected.numpy(), abs=1e-5)
     assert report.guesses == ()
+
+
+def test_the_package_has_it_more_than_once() -> None:
+    """Its module has another name: the first import of one of the same name would take its place."""
+    assert elman.explain is explain
+    assert elman.explain is explain
+    names = {name for name in elman.__all__ if not name.startswith("_")}
+    assert not names & {path.stem for path in Path(elman.data.__file__).parent.glob("*.py")}
 
 
 # What comes out

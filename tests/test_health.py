@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import elman
-from elman.explain import explain
+from elman.explanation import explain
 from elman.health import health
 from elman.report import Finding, Memory, Report, Traced
 

@@ -30,7 +30,7 @@ _HOME = {
     "Forecaster": "series",
     "TextClassifier": "classify",
     "load": "jobs",
-    "explain": "explain",
+    "explain": "explanation",
     "compare": "comparison",
     "Comparison": "comparison",
     "tune": "tuning",

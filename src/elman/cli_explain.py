@@ -51,7 +51,7 @@ def explain(
         raise ElmanError(f"--replace-unknown is for models of text, and {model.name} is one of {job}.")
     inputs = given if job == "series" else _text(given)
     console.news(f"Reading {model.name} on {_named(inputs)}")
-    from elman.explain import explain as explained
+    from elman.explanation import explain as explained
 
     report = explained(loaded, inputs, series=series, replace_unknown=replace_unknown)
     if output is not None:
