@@ -103,11 +103,16 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise ElmanError(f"cannot write {path}: there is no directory {target.parent}. Create it first.")
     if target.exists():
         _check_replaceable(target, path)
-    probe = _temporary(target)
+    probe(path)
+
+
+def probe(path: str | os.PathLike[str]) -> None:
+    """Raises ElmanError if no file could be written beside `path`, as `write_whole` does first."""
+    beside = _temporary(Path(os.path.realpath(path)))
     try:
-        probe.unlink(missing_ok=True)
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        os.unlink(probe)
+        beside.unlink(missing_ok=True)
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.unlink(beside)
     except OSError as error:
         raise ElmanError(f"cannot write {path}: {error.strerror}. Choose another place.") from error
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elman.checkpoint import probe
 from elman.data import ElmanError
 from elman.page import LIGHT
 
@@ -54,6 +55,7 @@ def check_picture(path: str | os.PathLike[str], endings: Sequence[str] = (".png"
         raise ElmanError(f"cannot write {path}: there is no directory {target.parent}. Create it first.")
     if not os.access(target if target.exists() else target.parent, os.W_OK):
         raise ElmanError(f"cannot write {path}: it is read-only. Choose another place.")
+    probe(path)
     if ending == ".png" and importlib.util.find_spec("matplotlib") is None:
         instead = " Or give a name that ends in .html, which needs none." if ".html" in endings else ""
         raise ElmanError(f'a PNG needs matplotlib: pip install "elman[series]".{instead}')

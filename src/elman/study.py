@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.checkpoint import probe
 from elman.data import ElmanError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def check_study(path: Path_) -> None:
         raise ElmanError(f"cannot write {path}: there is no directory {target.parent}. Create it first.")
     if not os.access(target if target.exists() else target.parent, os.W_OK):
         raise ElmanError(f"cannot write {path}: it is read-only. Choose another place.")
+    probe(path)  # its lock lies beside it, too
     if target.exists() and target.stat().st_size and not _is_journal(target):
         raise ElmanError(f"{path} is no study: give the file of an earlier elman tune, or a new name.")
 
