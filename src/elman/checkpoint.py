@@ -97,22 +97,23 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     A file that is there already must itself be an elman model: nothing else is ever overwritten.
     """
     target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        _check_replaceable(target, path)
+    check_place(path)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raises ElmanError for a directory, and where no file could be written beside `path`, as `write_whole` does."""
+    target = Path(os.path.realpath(path))
     if target.is_dir():
         raise ElmanError(f"{path} is a directory: give the name of a file in it.")
     if not target.parent.is_dir():
         raise ElmanError(f"cannot write {path}: there is no directory {target.parent}. Create it first.")
-    if target.exists():
-        _check_replaceable(target, path)
-    probe(path)
-
-
-def probe(path: str | os.PathLike[str]) -> None:
-    """Raises ElmanError if no file could be written beside `path`, as `write_whole` does first."""
-    beside = _temporary(Path(os.path.realpath(path)))
+    probe = _temporary(target)
     try:
-        beside.unlink(missing_ok=True)
-        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        os.unlink(beside)
+        probe.unlink(missing_ok=True)
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.unlink(probe)
     except OSError as error:
         raise ElmanError(f"cannot write {path}: {error.strerror}. Choose another place.") from error
 

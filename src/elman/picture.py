@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elman.checkpoint import probe
+from elman.checkpoint import check_place
 from elman.data import ElmanError
 from elman.page import LIGHT
 
@@ -49,13 +49,9 @@ def check_picture(path: str | os.PathLike[str], endings: Sequence[str] = (".png"
     ending = Path(path).suffix.lower()
     if ending not in endings:
         raise ElmanError(f"cannot draw {os.fspath(path)}: its name must end in {' or '.join(endings)}.")
-    if target.is_dir():
-        raise ElmanError(f"{path} is a directory: give the name of a file in it.")
-    if not target.parent.is_dir():
-        raise ElmanError(f"cannot write {path}: there is no directory {target.parent}. Create it first.")
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
+    check_place(path)
+    if target.exists() and not os.access(target, os.W_OK):
         raise ElmanError(f"cannot write {path}: it is read-only. Choose another place.")
-    probe(path)
     if ending == ".png" and importlib.util.find_spec("matplotlib") is None:
         instead = " Or give a name that ends in .html, which needs none." if ".html" in endings else ""
         raise ElmanError(f'a PNG needs matplotlib: pip install "elman[series]".{instead}')

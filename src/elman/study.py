@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.checkpoint import probe
+from elman.checkpoint import check_place
 from elman.data import ElmanError
 
 if TYPE_CHECKING:
@@ -33,13 +33,9 @@ def require_optuna() -> None:
 def check_study(path: Path_) -> None:
     """Raises ElmanError for a file that is no study, and a place where none can be written. Called before the work."""
     target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise ElmanError(f"{path} is a directory: give the name of a file in it.")
-    if not target.parent.is_dir():
-        raise ElmanError(f"cannot write {path}: there is no directory {target.parent}. Create it first.")
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
+    check_place(path)
+    if target.exists() and not os.access(target, os.W_OK):
         raise ElmanError(f"cannot write {path}: it is read-only. Choose another place.")
-    probe(path)  # its lock lies beside it, too
     if target.exists() and target.stat().st_size and not _is_journal(target):
         raise ElmanError(f"{path} is no study: give the file of an earlier elman tune, or a new name.")
 
