@@ -102,6 +102,18 @@ def test_both_ways_predict_what_follows_in_their_direction():
     assert all(wanted[name].shape == value.shape for name, value in taken.items())
 
 
+def test_the_end_of_a_text_stays_without_an_embedding():
+    torch.manual_seed(0)
+    model = LanguageModel(config(), torch.ones(30))
+    x = torch.randint(0, 30, (2, 40, 8))
+    x[:, ::7] = 0
+    outputs, _ = model(x)
+    model.loss(outputs, x.roll(-1, 1)).backward()
+    assert (model.embedding.weight[0] == 0).all()
+    assert (model.embedding.weight.grad[0] == 0).all()
+    assert (model.embedding.weight.grad[1:].abs().sum(1) > 0).all()
+
+
 def test_of_one_way_all_layers_are_taken():
     own = config(bidirectional=False, num_layers=2)
     taken = for_classifier(dict(LanguageModel(own, torch.ones(30)).named_parameters()))

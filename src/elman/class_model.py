@@ -8,7 +8,7 @@ C classes.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -95,6 +95,7 @@ class ClassModel(nn.Module):
 class LanguageModel(nn.Module):
     """Predicts each word from those before it and, where the classifier reads both ways, from those after it.
 
+    There is no dropout but between layers: texts are read once or twice, too seldom to be memorised.
     The embedding is the output layer's weight too (Press and Wolf 2017). A classifier begins with the embedding and
     with the layers of `directions`: of one that reads both ways the lowest layer, since higher ones see both sides.
     """
@@ -107,6 +108,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = _embedding(config)
+        cast(Any, self.embedding.weight).register_hook(_but_padding)  # the layers read the table itself
         number = 1 if config.bidirectional else config.num_layers
         ways = 2 if config.bidirectional else 1
         self.directions = nn.ModuleList(_layers(config, number, False) for _ in range(ways))
@@ -126,11 +128,9 @@ class LanguageModel(nn.Module):
         with (D, T, B, E), and the state."""
         states = [None] * len(self.directions) if state is None else state
         outputs, after = [], []
-        for way, (layers, project) in enumerate(zip(self.directions, self.projections, strict=True)):
-            e = embedded(self.embedding, x[way], self.config, self.training)
-            y, next_state = layers(e, states[way])
-            if self.training:
-                y = y * F.dropout(torch.ones_like(y[:1]), self.config.embedding_dropout)
+        ways: Any = zip(self.directions, self.projections, strict=True)
+        for way, (layers, project) in enumerate(ways):
+            y, next_state = layers.forward_tokens(x[way], self.embedding.weight, states[way])
             outputs.append(project(y))
             after.append(next_state)
         return torch.stack(outputs), tuple(after)
@@ -151,6 +151,11 @@ class LanguageModel(nn.Module):
         """The exact -log p of each of targets (D, T, B)."""
         logits = F.linear(outputs.flatten(0, -2), self.embedding.weight, self.bias + self.shares.log())
         return F.cross_entropy(logits, targets.flatten(), reduction="none").view(targets.shape)
+
+
+def _but_padding(gradient: Tensor) -> Tensor:
+    gradient[0] = 0
+    return gradient
 
 
 def for_classifier(weights: Mapping[str, T]) -> dict[str, T]:
