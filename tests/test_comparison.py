@@ -294,7 +294,9 @@ def test_a_picture_is_written_whole_and_is_the_same_each_time(tmp_path):
     assert data != learning_curves(made(by_time=False))
     with pytest.raises(ElmanError, match=r"must end in \.png"):
         made().plot(tmp_path / "a.html")
-    with pytest.raises(ElmanError, match=r"cannot write /proc/a\.png"):  # root may write there, the system lets nobody
+    with pytest.raises(
+        ElmanError, match=r"cannot write /proc/a\.png"
+    ):  # root may write there, the system lets nobody
         made().plot("/proc/a.png")
 
 

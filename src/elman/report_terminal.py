@@ -88,7 +88,7 @@ def _curves(report: Report, width: int) -> "Iterable[str]":
     heights = np.clip(np.rint(8 * (1 + (logs - logs.max()) / 4)), 0, 8).astype(int)
     yield "gradient, 4 decades:  " + "".join(BLOCKS[h] for h in heights)
     given = "  ".join(f"{k}: {loss:.3f}" for k, loss in zip(memory.steps_given, memory.context, strict=True))
-    what = "distance from the whole" if memory.unit == "difference" else "loss in nats" if memory.unit == "nats" else "loss"
+    what = {"difference": "distance from the whole", "nats": "loss in nats"}.get(memory.unit, "loss")
     yield f"{what} with the last … {report.step}s:  {given}"
 
 

@@ -272,7 +272,7 @@ class Forecaster:
         ])  # fmt: skip
 
     def read(self, source: Any, ahead: int = 0, futr_df: Any = None) -> Data:
-        """The series of a table of the model's frequency, covariates known `ahead` steps beyond. Raises as `predict`."""
+        """The series of a table of the model's frequency, covariates of `ahead` more steps. Raises as `predict`."""
         codec = self.file.codec
         encoding = Encoding.from_dict(codec["covariates"])
         data = series_data.read(
