@@ -342,7 +342,11 @@ def test_one_array_short():
             from_keras(live(description["class_name"], arrays[:-1], **description["config"]))
 
 
-@pytest.mark.parametrize("what", [None, 3, nn.LSTM(3, 5), live("Dense", []), live("Sequential", [])], ids=str)
+@pytest.mark.parametrize(
+    "what",
+    [None, 3, nn.LSTM(3, 5), live("Dense", []), live("Sequential", [])],
+    ids=lambda what: type(what).__name__,
+)
 def test_what_is_no_layer(what):
     with pytest.raises(
         ElmanError, match=r"from_keras takes a Keras layer, SimpleRNN.*not .*model\.get_layer"
