@@ -27,6 +27,7 @@ from elman.trainer import interruptible, make_logger, make_trainer, quiet, stop_
 from elman.validation import CHEAPER, FINAL_SHARE, LEAST, Average, Measure, Validation
 
 NAN_STEPS = 8  # the loss is looked at this often: on other devices than the CPU that waits for the device
+MOST = 0.1  # of the time for validations, where `validation.LEAST` items or the job's least would take more
 GRACE = 0.25  # seconds that the last validation may take after Ctrl-C
 LOGGED = 200  # points of a training curve
 LOG = Path("elman.log")
@@ -187,6 +188,7 @@ class Training(pl.LightningModule):
         self._rng: Tensor | None = None
         self._session = (0, 0.0)  # items and seconds when this process began
         self._next_save = 0.0
+        self._checked_at = self._check_seconds = 0.0  # the last validation: when, how long
         self._logged = 0
 
     # What Lightning calls
@@ -234,7 +236,7 @@ class Training(pl.LightningModule):
             self._stop("nan")
         elif progress >= 1:
             self._stop("finished")
-        elif int(progress * self.budget.checks) > self.checked and not self.interrupted:
+        elif int(progress * self.budget.checks) > self.checked and not (self.interrupted or self._too_soon()):
             self.checked = int(progress * self.budget.checks)
             self._check(lambda: self.interrupted)
         self._show(progress)
@@ -301,6 +303,13 @@ class Training(pl.LightningModule):
         self.stopped = how
         self.trainer.should_stop = True
 
+    def _too_soon(self) -> bool:
+        """Whether validating now would take more of the time than it may. Runs that are compared, or that a number of
+        steps ends, validate at the same places whatever their speed."""
+        if self.watch is not None or self.budget.seconds is None:
+            return False
+        return self.budget.elapsed - self._checked_at < self._check_seconds / MOST
+
     def _check(self, stop: Callable[[], bool]) -> None:
         """Validate. The time it takes says how much to reserve for the end."""
         steps, items = self.steps - self.checked_steps, self.items - self.checked_items
@@ -309,7 +318,8 @@ class Training(pl.LightningModule):
         begun = time.monotonic()
         improved = self.validation.check(self.steps, max(items, 1), self.loss, stop)
         whole = self._final_items() / CHEAPER / max(1.0, self.rate)
-        self.budget.reserve = 1.2 * (time.monotonic() - begun + whole)
+        self._checked_at, self._check_seconds = self.budget.elapsed, time.monotonic() - begun
+        self.budget.reserve = 1.2 * (self._check_seconds + whole)
         self.checked_steps, self.checked_items = self.steps, self.items
         self.loss_sum = torch.zeros_like(self.loss_sum)
         if improved and self.on_best is not None:
