@@ -33,6 +33,7 @@ GATES = {
     "GRU": ["reset_gate", "update_gate", "candidate"],
     "LSTM": ["input_gate", "forget_gate", "candidate", "output_gate"],
 }
+RESET = torch.rand(STEPS, 4, generator=torch.Generator().manual_seed(11)) < 0.4
 STATES = {"RNN": ["hidden"], "GRU": ["hidden"], "LSTM": ["hidden", "cell"]}
 
 
@@ -79,11 +80,13 @@ def step_by_step(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(("batch_first", "bidirectional"), FLAGS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_trace_is_every_state_and_gate(cell, bidirectional, batch_first):
+@pytest.mark.parametrize("with_gradients", [True, False])
+def test_trace_is_every_state_and_gate(with_gradients, cell, bidirectional, batch_first):
     layer = made(cell, bidirectional=bidirectional, batch_first=batch_first)
     x = draw(STEPS, 4, INPUT)
     turn = (lambda t: t.transpose(0, 1)) if batch_first else (lambda t: t)
-    y, state, trace = layer(turn(x), return_trace=True)
+    with torch.set_grad_enabled(with_gradients):  # without, the kernels themselves show what they keep
+        y, state, trace = layer(turn(x), return_trace=True)
     expected = step_by_step(layer, x)
     assert trace.keys() == expected.keys()
     for name, value in expected.items():
@@ -95,6 +98,21 @@ def test_trace_is_every_state_and_gate(cell, bidirectional, batch_first):
     for found, of in zip(tensors_in(state), STATES[cell], strict=True):
         ends = [turn(trace[of + name])[0 if "reverse" in name else -1] for name in names]
         assert torch.equal(found, torch.stack(ends))
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("reset", [None, RESET])
+@pytest.mark.parametrize("kind", KINDS)
+def test_trace_is_the_same_without_gradients(kind, reset, lengths):
+    layer = made(kind, bidirectional=True)
+    x, states = draw(STEPS, 4, INPUT), states_of(layer, 4)
+    expected = layer(x, given_as(states), lengths=lengths, reset=reset, return_trace=True)
+    with torch.no_grad():
+        found = layer(x, given_as(states), lengths=lengths, reset=reset, return_trace=True)
+    assert list(found[2]) == list(expected[2])
+    assert_all_close(found[:2], expected[:2])
+    for name, value in found[2].items():
+        torch.testing.assert_close(value, expected[2][name], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -219,7 +237,6 @@ def test_checkpoints_save_memory(cls):
 
 
 AROUND = {"layer_norm": True, "zoneout": 0.2, "residual": True, "learn_initial_state": True}
-RESET = torch.rand(STEPS, 4, generator=torch.Generator().manual_seed(11)) < 0.4
 TENSOR = torch.tensor([3, 0, 6, 2])
 BOTH = {"bidirectional": True}
 CASES = {

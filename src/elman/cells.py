@@ -87,6 +87,22 @@ def run_direction(
     )
 
 
+def trace_direction(
+    cell: str,
+    x: Tensor,
+    weights: Weights,
+    h0: Tensor,
+    c0: Tensor | None,
+    batch_sizes: list[int] | None,
+    reverse: bool,
+    resets: ops.Resets | None,
+) -> tuple[ops.State, list[Tensor]]:
+    """As `run_direction`, and of every step what `ops.traced` shows. Where `ops.can_trace`, without w_hr."""
+    bias, b_hn = _fold_biases(cell, weights.b_ih, weights.b_hh)
+    source = ops.Source(x, weights.w_ih, bias, None)
+    return ops.traced(cell, source, h0, c0, weights.w_hh, b_hn, batch_sizes, reverse, resets)
+
+
 def _run_projected(
     cell: str,
     x: Tensor,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from elman.cells import GRUCell, LSTMCell, RNNCell
 from elman.rnn_base import Layers
+from elman.sequences import Part
 from elman.steps import KINDS, Kind
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
@@ -116,6 +117,9 @@ class GRU(Layers):
 
     def _plain_run(self, layer: int, suffix: str, w_hh: Tensor | None) -> Any:
         return super()._plain_run(layer, suffix, w_hh) if self.reset_after else None
+
+    def _traced_run(self, layer: int, suffix: str, part: Part) -> Any:
+        return super()._traced_run(layer, suffix, part) if self.reset_after else None
 
 
 class LSTM(Layers):

@@ -116,6 +116,36 @@ def recurrence(
     return y, h_n, c_n if cell == "lstm" else None
 
 
+def traced(
+    cell: str,
+    source: Source,
+    h0: Tensor,
+    c0: Tensor | None,
+    w_hh: Tensor,
+    b_hn: Tensor | None,
+    batch_sizes: list[int] | None,
+    reverse: bool,
+    resets: Resets | None = None,
+) -> tuple[State, list[Tensor]]:
+    """What `recurrence` returns, and of every step LSTM's c and the activated gates (N, H) each, in PyTorch's order:
+    what the kernel keeps for backward. Only where `can_trace` says so."""
+    y, h_n, c_n, c, gates, _ = _forward(
+        cell, source, h0, c0, w_hh, b_hn, resets, batch_sizes, reverse, train=True
+    )
+    kept = [c] if cell == "lstm" else []
+    kept += torch.split(gates, h0.shape[1], 1) if gates.numel() else []
+    return (y, h_n, c_n if cell == "lstm" else None), kept
+
+
+def can_trace(x: Tensor, others: Sequence[Tensor | None]) -> bool:
+    """Whether the kernels can show every step: they apply, and nothing has to be differentiated or compiled."""
+    if not has_kernel(x, others) or transformed() or torch.compiler.is_compiling():
+        return False
+    if torch._C._is_any_autocast_enabled():
+        return False
+    return not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *others)))
+
+
 MOST_ROWS = 4  # that one_step reads the weights for, one after another
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from elman import ops
-from elman.cells import Weights, run_direction
+from elman.cells import Weights, run_direction, trace_direction
 from elman.data import ElmanError
 from elman.layout import Layout, Lengths
 from elman.options import check_init, initialise
@@ -208,30 +208,38 @@ class Layers(nn.RNNBase, Sequenced):
         )  # fmt: skip
 
     def _plain_run(self, layer: int, suffix: str, w_hh: Tensor | None) -> Any:
-        k = 2 * layer + (suffix != "") if self.bidirectional else layer
-        weights = self._weights()[k]
+        weights = self._weights_of(layer, suffix)
         weights = weights if w_hh is None else weights._replace(w_hh=w_hh)
-        cell = self.mode.lower()
+        cell, reverse = self.mode.lower(), suffix != ""
 
         def run(part: Part) -> Outcome:
             h0, c0 = (*part.initial, None)[:2]
-            resets = None
-            if part.flags is not None:
-                resets = ops.Resets(part.flags, *(*part.after_reset, None)[:2])  # type: ignore[arg-type]
             y, h, c = run_direction(
-                cell,
-                part.x,
-                weights,
-                h0,
-                c0,
-                part.initial[0].shape[0],
-                part.sizes,
-                suffix != "",
-                resets=resets,
+                cell, part.x, weights, h0, c0, len(part.initial[0]), part.sizes, reverse, resets=_resets(part)
             )
             return Outcome(y, [h] if c is None else [h, c], {})
 
         return run
+
+    def _traced_run(self, layer: int, suffix: str, part: Part) -> Any:
+        weights = self._weights_of(layer, suffix)
+        if not ops.can_trace(part.x, (*weights, *part.initial, *part.after_reset)):
+            return None
+        cell, reverse = self.mode.lower(), suffix != ""
+        names = (*self._kind().states, *self._assembled(part, True)[0].taps)
+
+        def run(part: Part) -> Outcome:
+            h0, *rest = part.initial
+            (y, h, c), kept = trace_direction(
+                cell, part.x, weights, h0, rest[0] if rest else None, part.sizes, reverse, _resets(part)
+            )
+            shown = dict(zip(names, (y, *kept), strict=True))
+            return Outcome(y, [h] if c is None else [h, c], shown)
+
+        return run
+
+    def _weights_of(self, layer: int, suffix: str) -> Weights:
+        return self._weights()[2 * layer + (suffix != "") if self.bidirectional else layer]
 
     def _beginning(self, like: Tensor) -> list[Tensor]:
         found = super()._beginning(like)
@@ -467,3 +475,7 @@ def _permute(state: Tensor | None, order: Tensor) -> Tensor | None:
 
 def _stack(states: list[Tensor]) -> Tensor:
     return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)
+
+
+def _resets(part: Part) -> ops.Resets | None:
+    return None if part.flags is None else ops.Resets(part.flags, *(*part.after_reset, None)[:2])  # type: ignore[arg-type]

@@ -142,6 +142,10 @@ class Sequenced(Options):
         """The direction by a built-in kernel, where the cell has one. w_hh: in place of its own recurrent weights."""
         return None
 
+    def _traced_run(self, layer: int, suffix: str, part: Part) -> Callable[[Part], Outcome] | None:
+        """The same with every state and gate, where the kernel can show them."""
+        return None
+
     def _check_input(self, x: Any, layout: Layout, states: Sequence[Tensor] | None) -> None:
         raise NotImplementedError
 
@@ -244,11 +248,14 @@ class Sequenced(Options):
         if part.flags is not None and reverse:
             part = part._replace(flags=backward_flags(part.flags, part.sizes, part.initial[0].shape[0]))
         drops = self.training and self.weight_dropout
-        if not (show or self.layer_norm or self.zoneout or (self.training and self.recurrent_dropout)):
-            w_hh = None
-            if drops:
-                w_hh = F.dropout(self._direction(layer, suffix).products[0][0], self.weight_dropout)
-            run = self._plain_run(layer, suffix, w_hh)
+        if not (self.layer_norm or self.zoneout or (self.training and self.recurrent_dropout)):
+            if show:
+                run = None if drops else self._traced_run(layer, suffix, part)
+            else:
+                w_hh = None
+                if drops:
+                    w_hh = F.dropout(self._direction(layer, suffix).products[0][0], self.weight_dropout)
+                run = self._plain_run(layer, suffix, w_hh)
             if run is not None:
                 return self._run_part(run, part, reverse)
         direction = self._direction(layer, suffix)
