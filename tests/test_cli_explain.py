@@ -48,6 +48,14 @@ def test_a_text_on_the_command_line_with_a_page(folder):
     assert page.read_bytes().startswith(b"<!doctype html>")
 
 
+def test_a_text_too_long_for_the_name_of_a_file(folder):
+    page, text = folder / "long.html", TEXT.replace("\n", " ")[:600].replace(" ", "")
+    assert len(text.encode()) > 255
+    page.write_text("mine")
+    done = explained(folder / "book.elman", text, "-o", page, "--force")
+    assert f"{len(text)} characters" in done.stdout
+
+
 def test_a_file_as_json(folder):
     done = explained(folder / "book.elman", folder / "part.txt", "--json")
     figures = json.loads(done.stdout)
@@ -84,6 +92,7 @@ def refused(capsys, *arguments):
         ("sales.elman", "sales.csv", ("--replace-unknown",), "for models of text"),
         ("part.txt", "the cat sat", (), "part.txt"),
         ("none.elman", "the cat sat", (), "none.elman"),
+        ("book.elman", "none.txt", (), "none.txt"),
     ],
 )
 def test_bad_input_is_one_line(capsys, folder, model, given, options, message):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import elman
-from elman import subject
+from elman import series_network, subject
 from elman.data import ElmanError
 from elman.explanation import explain
 from elman.report import Report
@@ -107,9 +107,56 @@ def test_a_classifier(classifier: elman.TextClassifier) -> None:
     )  # fmt: skip
     assert report.attribution is not None
     assert report.attribution.prediction == "bad"
+    p = float(classifier.predict_proba([BAD])[0, 0])
+    assert report.attribution.output == pytest.approx(math.log(p / (1 - p)), abs=1e-3)
+    assert report.memory.context[-1] > 0
     strongest = {report.steps[k] for k in np.argsort(-report.attribution.values)[:4]}
     assert strongest & {"dull", "hated", "not"}
     assert report.losses is None
+
+
+def test_a_long_text_is_attributed_as_a_whole(
+    classifier: elman.TextClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from elman import subjects
+
+    text = f"{GOOD} " * 20 + f"{BAD} " * 4
+    p = float(classifier.predict_proba([text]).max())
+    found = explain(classifier, text).attribution
+    assert found is not None
+    assert (found.first, len(found.values)) == (0, len(text.split()))
+    assert found.output == pytest.approx(math.log(p / (1 - p)), abs=1e-3)
+    monkeypatch.setattr(subjects, "_WORDS", 50)
+    report = explain(classifier, text)
+    assert report.attribution is not None
+    assert len(report.attribution.values) == 50
+    assert report.attribution.output == pytest.approx(found.output, abs=1e-5)
+    assert any("last 50 words" in note for note in report.notes)
+
+
+def test_a_forecaster_with_covariates_that_are_known_ahead(
+    table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    frame = table.assign(promo=rng.integers(0, 2, len(table)))
+    frame["y"] += 4 * frame.promo
+    model = elman.Forecaster(horizon=7, hidden_size=16, ensemble=1, future=["promo"]).fit(
+        frame, epochs=3, progress=False
+    )
+    one = frame[frame.unique_id == "a"]
+    known = one.copy()
+    known.loc[known.index[-7:], "y"] = np.nan
+    known.loc[known.index[-7:], "promo"] = [1, 0, 0, 1, 1, 0, 1]
+    assert any("nearer to a simple rule" in note for note in explain(model, known).notes)
+    monkeypatch.setattr(series_network, "_DOUBT", 0)
+    report = explain(model, known)
+    assert not any("nearer to a simple rule" in note for note in report.notes)
+    (_, first), (_, mean) = report.guesses[-1]
+    expected = model.predict(known)["median"]
+    assert first == pytest.approx(float(expected.iloc[0]), rel=1e-4)
+    assert mean == pytest.approx(float(expected.mean()), rel=1e-4)
+    with pytest.raises(ElmanError, match="promo"):
+        explain(model, one)
 
 
 def test_a_forecaster(forecaster: elman.Forecaster, table: pd.DataFrame) -> None:
@@ -294,7 +341,7 @@ def test_bad_modules_and_inputs(classifier: elman.TextClassifier) -> None:
         (nn.LSTM(4, 4), torch.randn(0, 2, 4), None, "at least one step"),
         (nn.LSTM(4, 4), x.numpy(), None, "must be a tensor"),
         (nn.LSTM(5, 4), x, None, "does not take these inputs"),
-        (nn.LSTM(4, 4), x, torch.zeros(19, 2, dtype=torch.long), "a value for each step"),
+        (nn.LSTM(4, 4), x, torch.zeros(19, 2, dtype=torch.long), "one for each step"),
         (classifier, "", None, "no words"),
         (classifier, ["a", "b"], None, "reads text"),
         (classifier, "a film", x, "targets are for torch modules"),

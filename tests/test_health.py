@@ -1,6 +1,7 @@
 """Faults planted in networks are named, and sound networks get no false alarm."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,25 @@ def test_a_state_that_grows_is_named() -> None:
     found = {one.measure: one for one in health([layer], [layer], memory)}
     assert found["growth of the state"].verdict == "warning"
     assert found["growth of the state"].value == pytest.approx(0.875 / 0.375, rel=0.1)
+
+
+def test_the_radius_is_that_of_the_candidate() -> None:
+    torch.manual_seed(0)
+    layer = elman.CoupledLSTM(4, 8)  # forget gate, candidate, output gate
+    found = next(
+        one for one in explain(layer, torch.randn(40, 1, 4)).health if one.measure == "spectral radius"
+    )
+    candidate = layer.weight_hh_l0.detach().numpy()[8:16]
+    assert found.value == pytest.approx(np.abs(np.linalg.eigvals(candidate)).max(), rel=1e-5)
+
+
+def test_gates_of_a_cell_of_ones_own_are_taken_for_no_candidate() -> None:
+    def step(gates: Any, states: Any) -> Any:
+        z = torch.sigmoid(gates[0])
+        return (z * states[0] + (1 - z) * torch.tanh(gates[1]),)
+
+    layer = elman.Recurrent(step, 4, 8, gates=2)
+    assert not any(one.measure == "spectral radius" for one in explain(layer, torch.randn(40, 1, 4)).health)
 
 
 def test_few_steps_are_not_judged() -> None:

@@ -158,7 +158,54 @@ def test_slope_of_an_exponential(factor: float, steps: int) -> None:
 
 def test_slope_of_what_is_nothing() -> None:
     assert slope(np.zeros(5)) == 0
-    assert slope(np.array([1.0])) == 0
+    assert slope(np.zeros(1)) == 0
+
+
+def test_a_single_step_tells_nothing_of_the_gradient() -> None:
+    assert math.isnan(slope(np.array([1.0])))
+    assert slope(np.array([1.0, 1e-9, 0.0])) == pytest.approx(1e-9)
+    assert slope(np.array([1.0, 0.0])) == 0
+    memory = measure_memory(ModuleSubject(nn.RNN(3, 4), torch.randn(1, 1, 3)))
+    assert math.isnan(memory.growth)
+    assert math.isnan(memory.half_life)
+    assert memory.sentence == (
+        "There are too few steps to tell what context is worth. "
+        "There are too few steps to tell how far the gradient reaches."
+    )
+    assert not exploding(memory)
+
+
+class ReadAtTheStart(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(4, 16, bidirectional=True), nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.lstm(x)[1][0][-1])  # of the layer that reads backwards
+        return found
+
+
+def test_a_gradient_that_is_read_at_the_first_step_does_not_explode() -> None:
+    torch.manual_seed(0)
+    memory = measure_memory(ModuleSubject(ReadAtTheStart(), torch.randn(80, 4, 4)))
+    assert memory.turned
+    assert memory.growth < 1
+    assert not exploding(memory)
+    assert "Counted from the first" in memory.sentence
+    assert memory.gradient_horizon < 20
+
+
+def test_both_ends_of_a_layer_that_reads_both_ways_are_not_a_flat_gradient() -> None:
+    class BothEnds(ReadAtTheStart):
+        def forward(self, x: Tensor) -> Tensor:
+            ends = self.lstm(x)[1][0]
+            found: Tensor = self.head(ends[0] + ends[1])
+            return found
+
+    torch.manual_seed(0)
+    memory = measure_memory(ModuleSubject(BothEnds(), torch.randn(80, 4, 4)))
+    assert memory.growth < 0.9
+    assert not exploding(memory)
 
 
 def test_half_life_of_an_exponential_network() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import test_series_plot
+from elman import report_page
 from elman.data import ElmanError
 from elman.report import DEFINITIONS, Attribution, Finding, Memory, Report, Traced, Tracked
 from elman.report_charts import context_chart, gradient_chart
@@ -184,14 +185,38 @@ class TestValues:
 
     def test_guesses_keep_their_words_and_their_numbers(self):
         few = ((("a", 0.5), ("b", 0.031), ("c", 0.0)), (), (("b", 1.0),))
-        found = encode_guesses(few)
+        found = encode_guesses(few, True)
         codes = np.frombuffer(zlib.decompress(base64.b64decode(found["codes"])), "<u2").reshape(3, 3)
         numbers = np.frombuffer(zlib.decompress(base64.b64decode(found["numbers"])), "<u2").reshape(3, 3)
         assert [[found["words"][c - 1] for c in row if c] for row in codes] == [["a", "b", "c"], [], ["b"]]
         np.testing.assert_allclose((numbers / 1023) ** 2, [[0.5, 0.031, 0], [0, 0, 0], [1, 0, 0]], atol=0.001)
-        values = encode_guesses(((("median", -12.5),),))
+        values = encode_guesses(((("median", 0.5),),), False)
         assert not values["chances"]
-        assert np.frombuffer(zlib.decompress(base64.b64decode(values["numbers"])), "<f4") == [-12.5]
+        assert np.frombuffer(zlib.decompress(base64.b64decode(values["numbers"])), "<f4") == [0.5]
+
+
+class TestLongInputs:
+    def test_only_the_last_steps_are_shown_and_it_is_said(self, monkeypatch):
+        monkeypatch.setattr(report_page, "MOST", 100)
+        given = report()
+        whole = page(given).decode()
+        assert f"this page shows the last 100 characters; its figures are of all {len(TEXT)}" in whole
+        data = json.loads(
+            re.search(r'<script type="application/json" id="data">(.*?)</script>', whole, re.S)[1]
+        )
+        assert data["steps"] == list(TEXT[-100:])
+        codes = zlib.decompress(base64.b64decode(data["losses"][2]))
+        assert len(codes) == 200
+
+    @pytest.mark.parametrize("letter", ["é", "字"])
+    def test_a_page_of_very_many_steps_stays_small(self, letter):
+        count = report_page.MOST + 1
+        rng = np.random.default_rng(0)
+        guesses = tuple(
+            tuple((f"{letter}{j}", float(p)) for j, p in enumerate(row)) for row in rng.random((count, 5))
+        )
+        given = report(tuple(letter * count), guesses=guesses)
+        assert len(page(given)) < 5_000_000
 
 
 class TestSteps:

@@ -28,7 +28,7 @@ def attribute(subject: Subject) -> Attribution | None:
     # captum wants the batch first.
     entered = question.entered.detach().transpose(0, 1).contiguous()
     method = import_module("captum.attr").IntegratedGradients(lambda x: subject.answer(x.transpose(0, 1)))
-    at_once = max(1, _AT_ONCE // entered.shape[1])
+    at_once = max(1, _AT_ONCE // question.read)
     values = method.attribute(
         entered,
         n_steps=min(max(_POINTS[0], _STEPS // entered.shape[1]), _POINTS[1]),

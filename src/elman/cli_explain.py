@@ -76,9 +76,10 @@ def _check_output(output: Path | None, force: bool, model: Path, given: str) -> 
 
 def _text(given: str) -> str:
     """The text itself, or what is in a file of that name."""
+    from elman.cli_table import is_source
     from elman.data import open_text
 
-    if given != "-" and not (len(given) < 1_000 and "\n" not in given and Path(given).is_file()):
+    if not is_source(given):
         return given
     return "".join(open_text(Path(given) if given != "-" else given).chunks())
 

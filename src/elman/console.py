@@ -97,7 +97,7 @@ def explained(error: BaseException) -> str:
 
 def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
     """Whether both names lead to one file that exists."""
-    return Path(one).exists() and Path(other).exists() and os.path.samefile(one, other)
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
 def silence_stdout() -> None:

@@ -6,6 +6,7 @@ trained networks of all three jobs, none of which comes near, and on the same ne
 (docs/design.md).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -31,14 +32,15 @@ _SHUT_SHARES = {
     "forget_gate": (0.5, 0.8),
     "update_gate": (0.8, 0.95),
 }  # a GRU can hand on what it holds by the candidate
+_CANDIDATES = {"lstm": 2, "gru": 2, "PeepholeLSTM": 2, "CoupledLSTM": 1}  # which part of W_hh
 _MIN = {"MinGRU"}  # z is the share of the new, not of the old
 
 
 def health(layers: Sequence[Traced], in_order: Sequence[Traced], memory: Memory) -> tuple[Finding, ...]:
     """Findings layer by layer. layers: traces of as many steps as there are; in_order: of one sequence."""
-    found = [_gradient(memory)]
+    found = [] if math.isnan(memory.growth) else [_gradient(memory)]
     for layer, sequence in zip(layers, in_order, strict=True):
-        if len(layer.values["hidden"]) >= FEWEST:
+        if len(layer.output) >= FEWEST:
             found += [_dead(layer), *_stuck(layer), *_keeping(layer)]
         found += [*_weights(layer, memory), *_growth(sequence)]
     return tuple(found)
@@ -82,7 +84,7 @@ def _share(
 
 
 def _dead(layer: Traced) -> Finding:
-    still = layer.values["hidden"].std(axis=0) < _STILL
+    still = layer.output.std(axis=0) < _STILL
     return _share(layer, "dead units", float(still.mean()), _verdict(still.mean(), 0.1, 0.5), (
         f"Share of units whose hidden value deviates less than {_STILL:g} from its mean over all steps.",
         "never move on this input", "the layer carries little or nothing",
@@ -102,7 +104,7 @@ def _stuck(layer: Traced) -> list[Finding]:
             f"have {_article(label)} that is saturated at almost every step", "these gates no longer decide anything",
             "Lower the learning rate, clip gradients, scale the input, or add weight decay or layer norm.",
         ), _SATURATION))  # fmt: skip
-    hidden = layer.values["hidden"]
+    hidden = layer.output
     if layer.cell == "rnn" and np.abs(hidden).max() <= 1:
         stuck = _always(np.abs(hidden) > _OPEN)
         found.append(_share(layer, "saturated units", float(stuck.mean()), _verdict(stuck.mean(), 0.3, 0.5), (
@@ -156,7 +158,9 @@ def _weights(layer: Traced, memory: Memory) -> list[Finding]:
     if not len(weights) or weights.shape[1] != units:
         return []
     blocks = weights.reshape(-1, units, units)
-    candidate = blocks[min(2, len(blocks) - 1)]  # g of LSTM, n of GRU, all of RNN
+    if len(blocks) > 1 and layer.cell not in _CANDIDATES:
+        return []
+    candidate = blocks[_CANDIDATES.get(layer.cell, 0)]
     radius = float(np.abs(np.linalg.eigvals(candidate.astype(np.float64))).max())
     norm = float(np.linalg.norm(candidate, 2))
     wrong = exploding(memory) and radius > 1
@@ -183,7 +187,7 @@ def _weights(layer: Traced, memory: Memory) -> list[Finding]:
 
 
 def _growth(layer: Traced) -> list[Finding]:
-    state = layer.values.get("cell", layer.values["hidden"])
+    state = layer.values.get("cell", layer.output)
     quarter = len(state) // 4
     if len(state) < _LONG:
         return []

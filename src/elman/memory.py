@@ -21,6 +21,8 @@ _WORK = 6e10  # multiply-adds for losses
 _SHARE = 0.95  # of the gradient within the gradient horizon, of the gain within the horizon
 _SURE = 2.0  # standard errors
 _LEAST = 0.005  # of the loss: a smaller gain is none
+_FEW = 4  # steps, in which nothing can be told of growth
+_GROWN = 2.0  # how much larger an exploding gradient is in a window of twice the length, at least
 _NOISE = 1e-6  # of the largest gradient: below that it is float32's rounding
 _LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
@@ -30,21 +32,46 @@ def measure_memory(subject: Subject) -> Memory:
     length = min(LAGS, subject.longest())
     ends = subject.ends()
     ends = ends[subject.places(ends) >= length - 1]
-    gradient = gradient_norms(subject, ends[spread(len(ends), _GRADIENTS)], length)
-    growth = slope(gradient)
+    near = ends[spread(len(ends), _GRADIENTS)]
+    gradient = gradient_norms(subject, near, length)
+    turned = _from_the_other_end(subject, near, gradient)
+    curve = gradient[::-1] if turned else gradient
+    fitted = (len(curve) + 1) // 2 if _both_ways(subject) else len(curve)
+    growth = slope(curve[:fitted])
     given = tuple(sorted({*(k for k in _LADDER if k < length), length}))
     some = ends[spread(len(ends), _places(subject, given))]
     losses = context_losses(subject, some, given)
     horizon, gains = _horizon(given, losses)
     if gains:
         given, losses, horizon = _refined(subject, some, given, losses, horizon)
-    half_life = 0.0 if growth <= 0 else math.log(2) / -math.log(growth) if growth < 1 else math.inf
-    within = min(len(gradient), int(np.searchsorted(np.cumsum(gradient), _SHARE * gradient.sum())) + 1)
+    within = min(len(curve), int(np.searchsorted(np.cumsum(curve), _SHARE * curve.sum())) + 1)
+    half_life = _half_life(growth)
     mean = losses.mean(axis=1)
-    sentence = _sentence(subject, given, mean, horizon, gains, half_life, growth, within)
+    told = _context(subject, given, mean, horizon, gains)
+    sentence = f"{told} {_reach(subject.step, curve, half_life, growth, within, turned)}"
     return Memory(
-        gradient, half_life, growth, within, given, mean, horizon, subject.unit, len(some), sentence
+        gradient, half_life, growth, within, given, mean, horizon, subject.unit, len(some), sentence, fitted, turned,
     )  # fmt: skip
+
+
+def _half_life(growth: float) -> float:
+    if growth <= 0:
+        return 0.0
+    return math.inf if growth >= 1 else math.log(2) / -math.log(growth)  # NaN of NaN
+
+
+def _both_ways(subject: Subject) -> bool:
+    return any(getattr(module, "bidirectional", False) for _, module in subject.recurrent)
+
+
+def _from_the_other_end(subject: Subject, ends: Ints, gradient: Floats) -> bool:
+    """Whether the gradient is largest far back because the output is read there, as of the layers that read backwards:
+    a gradient that explodes grows with the window, this one does not."""
+    length = len(gradient)
+    if length < _FEW or gradient.argmax() < length // 2:
+        return False
+    shorter = gradient_norms(subject, ends, length // 2)
+    return bool(gradient.max() < _GROWN * shorter.max())
 
 
 def _places(subject: Subject, given: tuple[int, ...]) -> int:
@@ -89,14 +116,16 @@ def _distance(run: Windowed, whole: torch.Tensor) -> Floats:
 
 def slope(gradient: Floats) -> float:
     """By what factor a gradient norm changes with each step back: least squares on its logarithm, from its largest on
-    down to rounding."""
+    down to rounding. NaN where there is a single step."""
     first = int(gradient.argmax())
     if gradient[first] <= 0:
         return 0.0
+    if len(gradient) < 2:
+        return math.nan
     tail = gradient[first:] if first < len(gradient) // 2 else gradient
     there = np.flatnonzero(tail > _NOISE * gradient[first])
     if len(there) < 2:
-        return 0.0
+        return float(tail[1] / tail[0])
     return float(np.exp(np.polyfit(there, np.log(tail[there]), 1)[0]))
 
 
@@ -132,32 +161,36 @@ def _refined(
         horizon, _ = _horizon(given, losses)
 
 
-def _sentence(
-    subject: Subject, given: tuple[int, ...], mean: Floats, horizon: int, gains: bool, half_life: float, growth: float,
-    within: int,
-) -> str:  # fmt: skip
-    s, unit = subject.step, subject.unit
-    nats = " nats" if unit == "nats" else ""
-    if gains and unit == "difference":
-        first = (
+def _context(subject: Subject, given: tuple[int, ...], mean: Floats, horizon: int, gains: bool) -> str:
+    """What context is worth, in a sentence."""
+    s = subject.step
+    if len(given) < 2:
+        return f"There are too few {s}s to tell what context is worth."
+    if not gains:
+        return f"More than the last {s} makes no difference that could be measured: it remembers nothing that helps."
+    if subject.unit == "difference":
+        return (
             f"The output depends on about the last {plural(horizon, s)}: with them it is within 5 % of what one {s} "
             "leaves open."
         )
-    elif gains:
-        first = (
-            f"It remembers about {plural(horizon, s)}: with so many the loss is {mean[given.index(horizon)]:.3f}, "
-            f"with one {mean[0]:.3f}, with {given[-1]} {mean[-1]:.3f}{nats}."
-        )
-    else:
-        first = f"More than the last {s} makes no difference that could be measured: it remembers nothing that helps."
+    nats = " nats" if subject.unit == "nats" else ""
+    return (
+        f"It remembers about {plural(horizon, s)}: with so many the loss is {mean[given.index(horizon)]:.3f}, "
+        f"with one {mean[0]:.3f}, with {given[-1]} {mean[-1]:.3f}{nats}."
+    )
+
+
+def _reach(step: str, curve: Floats, half_life: float, growth: float, within: int, turned: bool) -> str:
+    """How far the gradient reaches, in a sentence. turned: `curve` begins at the window's first step."""
+    where = "Counted from the first, where the gradient is largest, it" if turned else "The gradient"
+    if math.isnan(growth):
+        return f"There are too few {step}s to tell how far the gradient reaches."
+    if not curve.any():
+        return f"No gradient reaches any {step}."
     if half_life == 0:
-        second = "No gradient reaches any step."
-    elif growth > GROWS:
-        second = f"The gradient grows by {growth:.2f} with every {s} back: it explodes."
-    elif math.isinf(half_life) or half_life > 2 * given[-1]:
-        second = f"The gradient hardly shrinks over {plural(given[-1], s)}."
-    else:
-        second = (
-            f"The gradient halves every {half_life:.1f} {s}s, and 95 % of it lie within {plural(within, s)}."
-        )
-    return f"{first} {second}"
+        return f"{where} reaches no more than one {step}."
+    if growth > GROWS:
+        return f"{where} grows by {growth:.2f} with every {step} back: it explodes."
+    if math.isinf(half_life) or half_life > 2 * len(curve):
+        return f"{where} hardly shrinks over {plural(len(curve), step)}."
+    return f"{where} halves every {half_life:.1f} {step}s, and 95 % of it lie within {plural(within, step)}."

@@ -75,8 +75,13 @@ class Traced:
     recurrent: Floats  # (G*H, H) the recurrent weights; (0, H) of a cell without
 
     @property
+    def output(self) -> Floats:
+        """(T, H) what the units put out: the hidden state, of a cell of one's own its first state."""
+        return self.values["hidden"] if "hidden" in self.values else next(iter(self.values.values()))
+
+    @property
     def units(self) -> int:
-        return int(next(iter(self.values.values())).shape[1])
+        return int(self.output.shape[1])
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,10 @@ class Memory:
     curve is the relative distance of the output from that with all steps."""
 
     gradient: Floats  # (K,)
-    half_life: float  # steps; infinite where the gradient does not shrink
-    growth: float  # factor a step
+    half_life: (
+        float  # steps; infinite where the gradient does not shrink, NaN where there are too few steps to tell
+    )
+    growth: float  # factor a step; NaN likewise
     gradient_horizon: int
     steps_given: tuple[int, ...]
     context: Floats
@@ -106,6 +113,8 @@ class Memory:
     unit: str
     places: int  # over how many the means are
     sentence: str
+    fitted: int = 0  # growth is of so many of the lags; 0 for all
+    turned: bool = False  # growth and gradient_horizon count from the last lag, where the gradient is largest
 
 
 @dataclass(frozen=True)
@@ -174,10 +183,10 @@ class Report:
         write_page(path, self, force=force)
 
     def figures(self) -> dict[str, Any]:
-        """The facts, JSON-able; None for what is infinite."""
+        """The facts, JSON-able; None for what is infinite or not known."""
         m = self.memory
         memory = {
-            "half_life": _finite(m.half_life), "growth": m.growth, "gradient_horizon": m.gradient_horizon,
+            "half_life": _finite(m.half_life), "growth": _finite(m.growth), "gradient_horizon": m.gradient_horizon,
             "horizon": m.horizon, "gradient": [float(value) for value in m.gradient],
             "context": {str(k): float(loss) for k, loss in zip(m.steps_given, m.context, strict=True)},
             "unit": m.unit, "sentence": m.sentence,

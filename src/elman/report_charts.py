@@ -47,7 +47,7 @@ def gradient_chart(memory: Memory) -> str:
     titles = [f"{plural(k, 'step')} back: {norms[k]:.3g}" for k in known.tolist()]
     parts = [
         _horizontal(y, _log_ticks(y.low, y.high)), _vertical(x, _linear_ticks(0, len(norms) - 1, whole=True)),
-        _mark(x, min(memory.gradient_horizon, len(norms) - 1), f"95 % within {memory.gradient_horizon:,}"),
+        _mark(x, _place(memory), f"95 % within {memory.gradient_horizon:,}"),
         _fitted(memory, known, shown, x, y),
         _curve([x(k) for k in known.tolist()], [y(v) for v in shown.tolist()], titles, dots=False),
     ]  # fmt: skip
@@ -55,11 +55,21 @@ def gradient_chart(memory: Memory) -> str:
     return _svg(about, "steps back", parts)
 
 
+def _place(memory: Memory) -> int:
+    """The lag of the gradient's horizon, within the chart."""
+    last = len(memory.gradient) - 1
+    return max(0, last - memory.gradient_horizon) if memory.turned else min(memory.gradient_horizon, last)
+
+
 def _fitted(memory: Memory, known: "np.typing.NDArray[np.intp]", shown: Floats, x: _Scale, y: _Scale) -> str:
-    """The straight line through the logarithms, as long as it is within the chart."""
+    """The straight line through the logarithms it was fitted to, as long as it is within the chart."""
     slope = math.log(memory.growth) if 0 < memory.growth < math.inf else math.nan
-    if not math.isfinite(slope):
+    fitted = memory.fitted or len(memory.gradient)
+    within = known >= len(memory.gradient) - fitted if memory.turned else known < fitted
+    known, shown = known[within], shown[within]
+    if not math.isfinite(slope) or not len(known):
         return ""
+    slope = -slope if memory.turned else slope
     middle = float(np.log(shown).mean() - slope * known.mean())
     lags = np.linspace(known[0], known[-1], 200)
     values = np.exp(np.clip(middle + slope * lags, -700, 700))

@@ -8,6 +8,7 @@ nothing of models.
 import html
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -27,6 +28,7 @@ from elman.report_values import FINE, Packed, encode, encode_guesses, pack
 from elman.trajectory import signed
 
 SIZE = 4_600_000  # bytes of a page, about: its values take what the rest leaves
+MOST = 100_000  # steps of a page
 RANKED = 200  # units in the list at most
 
 
@@ -44,7 +46,8 @@ def check_page(path: str | os.PathLike[str], force: bool = False) -> None:
 
 
 def page(report: Report) -> bytes:
-    """The file's contents: under 5 MB, however many units there are."""
+    """The file's contents: under 5 MB, however many units and steps there are."""
+    report = _last(report, MOST)
     term = Terms()
     parts = {
         "title": html.escape(report.title),
@@ -68,6 +71,28 @@ def page(report: Report) -> bytes:
         **_inside(report, packed, term),
     )
     return text.encode("utf-8", "xmlcharrefreplace")  # half a surrogate pair is no UTF-8
+
+
+def _last(report: Report, count: int) -> Report:
+    """The last steps of a report that has more; its figures are of all of them."""
+    left = len(report.steps) - count
+    if left <= 0:
+        return report
+    layers = tuple(
+        replace(layer, values={name: values[left:] for name, values in layer.values.items()})
+        for layer in report.layers
+    )
+    moved = report.attribution
+    if moved is not None:
+        skipped = max(0, left - moved.first)
+        moved = replace(moved, first=moved.first + skipped - left, values=moved.values[skipped:])
+    note = (
+        f"this page shows the last {plural(count, report.step)}; its figures are of all {len(report.steps):,}"
+    )
+    return replace(
+        report, steps=report.steps[left:], layers=layers, attribution=moved, guesses=report.guesses[left:],
+        losses=None if report.losses is None else report.losses[left:], notes=(*report.notes, note),
+    )  # fmt: skip
 
 
 def _size(text: str) -> int:
@@ -117,7 +142,7 @@ def _data(report: Report) -> dict[str, Any]:
             for t in _ranked(report)
         ],
         "losses": encode(report.losses, FINE) if known and report.losses is not None else None,
-        "guesses": encode_guesses(report.guesses) if predicted else None,
+        "guesses": encode_guesses(report.guesses, report.kind != "series") if predicted else None,
     }  # fmt: skip
 
 

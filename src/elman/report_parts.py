@@ -85,14 +85,22 @@ def memory(memory: Memory, term: Terms) -> str:
 
 def _reach(memory: Memory, term: Terms) -> str:
     """The figures in one row."""
-    never = not math.isfinite(memory.half_life)
-    half = "<small>it does not shrink</small>" if never else f"{memory.half_life:,.3g} <small>steps</small>"
+    few = "<small>too few steps to tell</small>"
+    half = (
+        "<small>it does not shrink</small>"
+        if memory.half_life == math.inf
+        else f"{memory.half_life:,.3g} <small>steps</small>"
+    )
+    if math.isnan(memory.half_life):
+        half = few
     given = memory.steps_given[-1] if memory.steps_given else 0
     found = {
         term.known("horizon"): f"{memory.horizon:,} <small>of {given:,} steps tried</small>",
         term.known("gradient horizon"): f"{memory.gradient_horizon:,} <small>steps</small>",
         term.known("half-life", "half-life of the gradient"): half,
-        term.known("growth", "growth of the gradient"): f"× {memory.growth:.3g} <small>a step back</small>",
+        term.known("growth", "growth of the gradient"): few
+        if math.isnan(memory.growth)
+        else f"× {memory.growth:.3g} <small>a step back</small>",
     }
     each = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in found.items())
     places = f'<p class="quiet">Means over {plural(memory.places, "place")} of the input.</p>'

@@ -87,7 +87,7 @@ def _groups(report: Report) -> Iterator[list[Series]]:
 
 
 def _by_variance(layer: Traced) -> list[int]:
-    values = layer.values["hidden"] if "hidden" in layer.values else next(iter(layer.values.values()))
+    values = layer.output
     known = np.where(np.isfinite(values), values, 0)
     order: list[int] = np.argsort(-known.var(axis=0, dtype=np.float64), kind="stable").tolist()
     return order
@@ -121,9 +121,9 @@ def encode(values: Floats, bits: int) -> list[Any]:
     return [float(f"{low:.7g}"), float(f"{high:.7g}"), _text(codes.astype("<u2" if bits > 8 else "u1"))]
 
 
-def encode_guesses(guesses: Sequence[Guesses]) -> dict[str, Any]:
-    """Predictions as numbers in a list of all that occur, counted from 1, and what the model gives to each: a
-    probability p as two bytes, the nearest to 1023 √p; where they are no probabilities, 4 bytes."""
+def encode_guesses(guesses: Sequence[Guesses], chances: bool) -> dict[str, Any]:
+    """Predictions as numbers in a list of all that occur, counted from 1, and what the model gives to each: where these
+    are chances, a probability p as two bytes, the nearest to 1023 √p; else 4 bytes."""
     most = max(map(len, guesses))
     words: dict[str, int] = {}
     codes, numbers = np.zeros((len(guesses), most), dtype="<u4"), np.zeros((len(guesses), most))
@@ -131,7 +131,6 @@ def encode_guesses(guesses: Sequence[Guesses]) -> dict[str, Any]:
         for rank, (word, number) in enumerate(step):
             codes[t, rank] = words.setdefault(word, len(words) + 1)
             numbers[t, rank] = number
-    chances = bool(((numbers >= 0) & (numbers <= 1)).all())
     kept = np.rint(1023 * np.sqrt(numbers)).astype("<u2") if chances else numbers.astype("<f4")
     narrow = codes.astype("<u2") if len(words) < 2**16 else codes
     return {

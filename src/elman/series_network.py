@@ -42,7 +42,7 @@ class SeriesNetwork:
         quantiles: Floats = np.mean([found_quantiles(self.loss, f, self.quantiles) for f in found], axis=0)
         means = [mean for f in found if (mean := found_mean(self.loss, f)) is not None]
         middle = quantiles[..., len(self.quantiles) // 2]
-        doubt = _DOUBT / (_DOUBT + self.horizons)
+        doubt = doubt_after(self.horizons)
         moved = doubt * (guess - middle)
         spread = (1 + doubt) * (quantiles - middle[..., None])
         return (middle + moved)[..., None] + spread, np.mean(means, axis=0) + moved if means else None, scale
@@ -59,6 +59,11 @@ class SeriesNetwork:
         found = np.stack([member(read, ahead, static, simple) for member in self.members])
         guess = simple[:, : shape.horizon, list(shape.cautious)].mean(axis=-1) * scale + level
         return _put_out(self.loss, found, level[:, :, None], scale[:, :, None]), guess, scale
+
+
+def doubt_after(horizons: float) -> float:
+    """The share of the cautious forecast in that of a network which has seen so many horizons."""
+    return _DOUBT / (_DOUBT + horizons)
 
 
 class _Member:

@@ -7,7 +7,8 @@ Letters: T steps of the input, L of a window, N windows, E numbers of a step tha
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -43,13 +44,14 @@ class Windowed(NamedTuple):
 
 
 class Question(NamedTuple):
-    """One prediction to be explained: its name, what entered the layers (L, 1, E) from step `first` on, and the unit of
-    what `Subject.answer` gives."""
+    """One prediction to be explained: its name, what entered the layers (L, 1, E) from step `first` on, the unit of
+    what `Subject.answer` gives, and how many steps that reads."""
 
     name: str
     entered: Tensor
     first: int
     unit: str
+    read: int
 
 
 class Subject(Protocol):
@@ -133,12 +135,12 @@ def is_recurrent(module: nn.Module) -> bool:
 
 
 def traceable(module: nn.Module) -> Any:
-    """The layer itself, or elman's copy of a layer of torch.nn, in eval mode."""
+    """The layer itself, or elman's copy of a layer of torch.nn."""
     if isinstance(module, RNN | GRU | LSTM | Recurrent):
         return module
     for theirs, own in _TORCH:
         if isinstance(module, theirs):
-            return own.from_torch(module).eval()
+            return own.from_torch(module)
     raise ElmanError(f"{type(module).__name__} is no recurrent layer: give one of torch.nn or elman.")
 
 
@@ -150,17 +152,31 @@ def cell_of(module: nn.Module) -> str:
     )
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module and all in it in eval mode; afterwards each in the mode that it had."""
+    modes = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, mode in modes.items():
+            m.training = mode
+
+
 @torch.no_grad()
 def run_traced(
-    name: str, module: nn.Module, entered: Tensor, state: Any = None
+    name: str, module: nn.Module, entered: Tensor, **given: Any
 ) -> tuple[Tensor, Any, list[Traced]]:
-    """The output of a layer for (T, N, E), its last state, and what it did (T * N, H), direction by direction.
+    """The output of a layer in eval mode for (T, N, E), its last state, and what it did (T * N, H), direction by
+    direction. given: what else its forward takes.
 
     Time comes first, whatever the layer's own layout.
     """
     layer = traceable(module)
     x = entered.transpose(0, 1) if layer.batch_first else entered
-    y, last, trace = layer(x, state, return_trace=True)
+    with evaluating(layer):
+        y, last, trace = layer(x, **given | {"return_trace": True})
     if layer.batch_first:
         y, trace = y.transpose(0, 1), {key: value.transpose(0, 1) for key, value in trace.items()}
     return y, last, _by_direction(name, layer, trace)

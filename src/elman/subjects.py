@@ -25,11 +25,14 @@ from elman.report import Floats, Guesses, Traced
 from elman.series import Forecaster
 from elman.series_fit import cut, loss_of
 from elman.series_model import SeriesConfig, SeriesModel, put_out, segments
+from elman.series_network import doubt_after
 from elman.subject import Ints, Kind, Question, Room, Windowed, longest_of, run_traced, spread, top
 from elman.text import TextGenerator
 from elman.windows import Shape, bases, least_length, scaled, unpacked
 
 _QUESTION = 256  # steps before a prediction that attribution looks at
+_WORDS = 2_000  # and of a text that is classified
+_TOLD = 0.01  # share of a simple rule in a forecast that is worth a note
 _WINDOWS = 400  # of a series, whose units are looked at
 _FEWEST = 2  # steps
 
@@ -129,7 +132,9 @@ class TextSubject:
         first = max(0, len(self.codes) - _QUESTION)
         self._asked = int(self._run[0][-1].argmax())
         name = f"{self._symbol(self._asked)!r} as the next character"
-        return Question(name, self._embedded(self.codes[first:, None]), first, "nats")
+        return Question(
+            name, self._embedded(self.codes[first:, None]), first, "nats", len(self.codes) - first
+        )
 
     def answer(self, entered: Tensor) -> Tensor:
         """log p of the character in question."""
@@ -154,6 +159,7 @@ class LabelsSubject:
         self.codes = torch.from_numpy(classifier.encode([opinion.text])[0].astype(np.int64))
         shown = [opinion.text[start:end] for start, end in opinion.pieces]
         self.steps = tuple((shown + [""] * count)[:count])
+        self.scale = float(file.tensors["scales"][0])  # of calibration
         self.several, self.asked = file.model["several"], opinion.classes.index(self._label(opinion))
         self.title = f"A text of {count:,} words: {self._label(opinion)}"
         names = (
@@ -166,11 +172,13 @@ class LabelsSubject:
             "parameters",
         )
         self.facts = _facts(classifier.info, names)
-        self.notes = (
+        self.notes: tuple[str, ...] = (
             ("the network alone is explained, without its n-grams",)
             if len(file.tensors["scales"]) > 1
             else ()
         )
+        if count > _WORDS:
+            self.notes += (f"attribution is of the last {_WORDS:,} words: those before stay as they are",)
 
     def _label(self, opinion: Any) -> Any:
         return opinion.classes[int(opinion.final.argmax())]
@@ -225,15 +233,19 @@ class LabelsSubject:
 
     def _log_p(self, entered: Tensor) -> Tensor:
         logits = self.model.logits(entered, torch.full((entered.shape[1],), len(entered)))
+        logits = self.scale * logits
         return (F.logsigmoid(logits) if self.several else F.log_softmax(logits, dim=1))[:, self.asked]
 
     def question(self) -> Question | None:
-        first = max(0, len(self.codes) - _QUESTION)
+        """Of the whole text; of one with more words than are asked about, those before stay as they are."""
+        first = max(0, len(self.codes) - _WORDS)
+        self._before = self._embedded(self.codes[:first, None])
         name = str(self.trajectory.classes[self.asked])
-        return Question(name, self._embedded(self.codes[first:, None]), first, "log-odds")
+        entered = self._embedded(self.codes[first:, None])
+        return Question(name, entered, first, "log-odds", len(self.codes))
 
     def answer(self, entered: Tensor) -> Tensor:
-        log_p = self._log_p(entered)
+        log_p = self._log_p(torch.cat((self._before.expand(-1, entered.shape[1], -1), entered)))
         return log_p - torch.log1p(-log_p.exp().clamp(max=1 - 1e-6))
 
 
@@ -274,7 +286,7 @@ class SeriesSubject:
 
     def __post_init__(self) -> None:
         file = self.forecaster.file
-        data = self.forecaster.read(self.source)
+        data = self.forecaster.read(self.source, self.forecaster.horizon)
         k = data.chosen(None if self.series is None else [self.series])[0]
         self.one, self.shape = data.series[k], Shape.from_dict(file.model["shape"])
         least = least_length(self.shape)
@@ -297,6 +309,11 @@ class SeriesSubject:
         self.notes = data.notes
         if len(self.model.members) > 1:
             self.notes += (f"the first of the ensemble's {len(self.model.members)} networks is shown",)
+        if (doubt := doubt_after(file.model["horizons"])) >= _TOLD:
+            self.notes += (
+                f"the network alone is explained: forecasts lie {doubt:.0%} nearer to a simple rule, the more so the "
+                "less a network has learned from",
+            )
         self.loss = loss_of(self.model.config)
 
     @property
@@ -398,7 +415,9 @@ class SeriesSubject:
         return Windowed(torch.stack(losses), entered)
 
     def question(self) -> Question | None:
-        return Question("the mean of the forecast", self._last.entered, 0, "the series' unit")
+        return Question(
+            "the mean of the forecast", self._last.entered, 0, "the series' unit", len(self.steps)
+        )
 
     def answer(self, entered: Tensor) -> Tensor:
         n = entered.shape[1]
