@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from elman import checkpoint
 from elman.checkpoint import ModelFile
 from elman.class_config import ClassConfig
 from elman.class_corpus import Corpus
+from elman.class_data import Codes
+from elman.class_network import ClassNetwork
 from elman.progress import Report
 from elman.runs import carry_out
 from elman.schedule import Settings
@@ -64,8 +67,8 @@ class Course:
     def run(self) -> None:
         """To the end of the budget. Raises what `runs.carry_out` raises, and KeyboardInterrupt where Ctrl-C comes
         before there is a model."""
-        self.best = math.inf
         self.kept: ModelFile | None = None
+        self.teacher: ModelFile | None = None
         self.alone = not (self.language or self.self_training)
         if self.language:
             self._learn_language()
@@ -118,40 +121,75 @@ class Course:
 
         minutes, epochs = self.budget
         budget = (None, epochs) if minutes is None else (minutes * TEACHER_SHARE, TEACHING)
-        path, about = self._beside("teacher"), self._labels_run(budget).describe()
+        run = self._labels_run(budget)
+        path, about = self._beside("teacher"), run.describe()
         known = finished(path, about) if self.resume and path is not None else None
         if known is not None:
             self.report.line(f"The teacher is known already, from {path}")
-            self.kept = known
-            self.take(known)
+            if not self._pupil_begun():
+                self.take(known)
         elif self._learn_labels(budget) != "finished":
             return False
-        assert self.kept is not None
+        teacher = self.kept if known is None else known
+        assert teacher is not None
         if known is None and path is not None:
-            checkpoint.save_file(path, replace(self.kept, training=self.kept.training | {"run": about}))
-        self.report.line(f"Labelling {len(self.corpus.unlabelled):,} texts, to learn from all of them")
-        self.corpus, self.best = taught(self.corpus, self.kept), self.kept.training["validation_loss"]
+            checkpoint.save_file(path, replace(teacher, training=teacher.training | {"run": about}))
         if minutes is not None:
-            self.budget = (1 - LABELLING_SHARE) * minutes - self.kept.training["seconds"] / 60, epochs
+            left = (1 - LABELLING_SHARE) * minutes - teacher.training["seconds"] / 60
+            self.budget = max(LABELLING_SHARE * minutes, left), epochs
+        rate = run.batch_size * teacher.training["steps"] / max(1.0, teacher.training["seconds"])
+        texts = self._as_many_as_are_read(rate)
+        self.report.line(f"Labelling {len(texts):,} texts, to learn from all of them")
+        self.corpus = taught(replace(self.corpus, unlabelled=texts), teacher)
+        self.teacher, self.kept = teacher, teacher
+        self.losses = self._losses(teacher)
         return True
+
+    def _pupil_begun(self) -> bool:
+        path = self._beside("resume")
+        return path is not None and path.exists()
+
+    def _losses(self, teacher: ModelFile) -> npt.NDArray[np.floating[Any]]:
+        """Of each text that is held back, in nats (N,)."""
+        from torch import from_numpy
+
+        from elman.class_fit import nats
+
+        held = self.corpus.held
+        logits = ClassNetwork(teacher.model, teacher.tensors)(held.codes)
+        found: npt.NDArray[np.floating[Any]] = nats(
+            from_numpy(logits), from_numpy(held.classes), self.corpus.several
+        ).numpy()
+        return found
+
+    def _as_many_as_are_read(self, rate: float) -> tuple[Codes, ...]:
+        """The unlabelled texts; of more than can be read once in the minutes that are left, at so many a second, a
+        choice."""
+        texts, (minutes, _) = self.corpus.unlabelled, self.budget
+        if minutes is None:
+            return texts
+        count = min(len(texts), math.ceil(minutes * 60 * rate))
+        chosen = np.random.default_rng(self.seed).permutation(len(texts))[:count]
+        return tuple(texts[i] for i in np.sort(chosen))
 
     def _labels_run(self, budget: Budget) -> "ClassRun":
         return self.make(self.corpus, self.initial, budget, self._keep)
 
     def _learn_labels(self, budget: Budget) -> str:
         """How it stopped."""
-        beside = self._beside("resume")
         # A run that is one of several may not have begun; one that is alone says that there is nothing to go on with.
-        go_on = self.resume and (self.alone or (beside is not None and beside.exists()))
+        go_on = self.resume and (self.alone or self._pupil_begun())
         self.resume = self.resume and go_on
         carry_out(self._labels_run(budget), self.report, self.output, go_on, self.log, " nats per text")
         return str(self.offered)
 
     def _keep(self, file: ModelFile) -> None:
-        """Takes a model unless the teacher's is better, which then tells how this run ended."""
+        """Takes a model, or the teacher while that is better on the texts that measured this one; it then tells how
+        this run ended."""
         self.offered = file.training["stopped"]
-        if file.training["validation_loss"] < self.best or self.kept is None:
-            self.kept = file
-        else:
-            self.kept = replace(self.kept, training=self.kept.training | {"stopped": self.offered})
-        self.take(self.kept)
+        if self.teacher is not None:
+            measured = self.losses[: file.training["validation_texts"]]
+            if file.training["validation_loss"] >= measured.mean():
+                file = replace(self.teacher, training=self.teacher.training | {"stopped": self.offered})
+        self.kept = file
+        self.take(file)
