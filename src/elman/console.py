@@ -8,7 +8,6 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 _LABELS = {"trigram": "trigram", "frequency": "character frequency"}
