@@ -190,6 +190,18 @@ def test_what_is_there_and_is_no_study_or_model_stays(capsys, tmp_path, text):
     assert other.read_text() == "mine"
 
 
+def test_where_the_best_model_is(tmp_path):
+    from elman.cli_experiments import _where
+    from elman.tuning import Tried, Tuned
+
+    trials, path = (Tried(3, "finished", 1.5, {}, 20),), tmp_path / "a.elman"
+    for output, said in (
+        (str(path), f"The best model is {path}."),
+        (None, f"of trial 3, is not in {path}: a better"),
+    ):
+        assert said in _where(Tuned("text", "nats", {}, {}, trials, {}, None, output, "finished"), path)
+
+
 def test_without_optuna(capsys, monkeypatch):
     from elman import study
 

@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -215,6 +216,33 @@ def test_a_loss_that_becomes_nan_is_said_and_the_others_go_on():
     assert "validation" not in found.as_dict()["table"]["rnn"]
     assert found.as_dict()["runs"][0]["value"] is None
     assert learning_curves(found)
+
+
+def test_a_loss_that_becomes_nan_late_leaves_its_cell_without_that_seed(monkeypatch):
+    from elman.training import SeededRun
+
+    train, count = SeededRun.train, []
+
+    def failing(*given, **how):
+        count.append(1)
+        return replace(train(*given, **how), stopped="nan" if len(count) == 1 else "finished")
+
+    monkeypatch.setattr(SeededRun, "train", failing)
+    found = compare(
+        generator(), opened_and_closed(4_000), epochs=0.2, equal="parameters", seeds=1, progress=False,
+        cells=("rnn", "gru"),
+    )  # fmt: skip
+    assert [math.isfinite(run.value) for run in found.runs] == [False, True]
+    assert found.conclusion.startswith("No model came of rnn: the loss became NaN.")
+
+
+def test_runs_without_a_finite_loss_are_left_out_of_means_and_picture():
+    nan = replace(made().runs[0], seed=2, value=math.nan, items=0, steps=0, seconds=0.0)
+    found = made(runs=(*made().runs, nan))
+    assert found.table == made().table
+    assert learning_curves(found) == learning_curves(made())
+    assert "validation" not in made(runs=(nan,)).as_dict()["table"]["lstm"]
+    assert learning_curves(made(runs=(nan,), baseline={}))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,11 @@ def fitted(table) -> elman.Forecaster:
     return elman.Forecaster(14, **small).fit(table, epochs=5, progress=False)
 
 
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(ElmanError, match=r"seed must be at least 0, not -1\."):
+        elman.Forecaster(14, seed=-1)
+
+
 def test_it_beats_simple_rules_on_series_it_has_not_seen(fitted) -> None:
     found = fitted.backtest(a_table(seed=1), windows=3)
     rules = found.table

@@ -3,8 +3,10 @@
 import csv
 import json
 import math
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +20,8 @@ from elman.data import ElmanError
 from elman.progress import Report, Snapshot, clock
 from elman.resume import ResumeIO, check_resumable, pack, unpack
 from elman.schedule import Budget, Settings
-from elman.training import Check, Job, NothingLearned, Resume, Training, alike, train
+from elman.trainer import make_trainer
+from elman.training import Check, Job, NothingLearned, Resume, SeededRun, Training, alike, train
 from elman.validation import Average, Validation
 
 BATCH = 16
@@ -158,6 +161,41 @@ def test_nan_before_any_model_is_an_error() -> None:
         train(job(poison=0), Settings(0.05, epochs=200))
 
 
+def test_nan_in_the_last_steps_of_a_short_run_is_noticed() -> None:
+    result = train(replace(job(poison=5), tolerance=0.05), Settings(0.05, epochs=0.6))
+    assert (result.stopped, result.steps) == ("nan", 6)
+    assert math.isfinite(result.validation)
+    assert np.isfinite(result.weights["linear.weight"]).all()
+
+
+def test_an_update_that_ruins_the_weights_leaves_no_model() -> None:
+    with pytest.raises(NothingLearned, match="learning rate"):
+        train(replace(job(), tolerance=0.05), Settings(1e38, epochs=0.1, averaging=0, warmup=0))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("tolerance", [0.0, 0.05])
+def test_weights_whose_loss_is_not_finite_are_never_the_best(value: float, tolerance: float) -> None:
+    values = iter([value, 1.0, value])
+
+    def some(model: nn.Module, items: int | None) -> Iterator[tuple[float, int]]:
+        yield next(values), 1
+
+    validation = Validation(Line(), some, 50, None, tolerance)
+    assert [validation.check(step, 1_000, 0.1, lambda: False) for step in range(3)] == [False, True, False]
+    assert (validation.best_step, validation.best_value) == (1, 1.0)
+    assert validation.history == [(1, 0.1, 1.0)]
+
+
+def test_training_is_on_the_cpu_even_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert make_trainer(ResumeIO({}), None).strategy.root_device == torch.device("cpu")
+
+
+def test_a_job_says_how_many_items_its_targets_are() -> None:
+    assert train(replace(job(), count=lambda targets: 2), Settings(0.05, epochs=0.1)).items == 2
+
+
 def test_average_is_of_recent_weights_and_leaves_the_model() -> None:
     model = Line()
     average = Average(model, 0.5)
@@ -234,6 +272,26 @@ def test_resume_file_of_another_run_or_damaged_is_refused(tmp_path: Path) -> Non
         check_resumable(path, {"hidden_size": 8, "seed": 0})
 
 
+def test_a_resume_file_of_an_older_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.resume"
+    with monkeypatch.context() as older:
+        older.setattr("elman.resume._KEY", "elman.resume")
+        ResumeIO({}).save_checkpoint({}, path)
+    with pytest.raises(ElmanError, match="is no resume file of this version of elman"):
+        check_resumable(path, {})
+
+
+def test_a_resumed_run_knows_when_it_validated_and_what_to_reserve() -> None:
+    first, again = (Training(job(), Settings(0.1, minutes=1), Report(on=False)) for _ in range(2))
+    first.checked_at, first.check_seconds, first.budget.reserve = 20.0, 3.0, 4.0
+    saved: dict[str, Any] = {}
+    first.on_save_checkpoint(saved)
+    again.on_load_checkpoint(saved)
+    assert (again.checked_at, again.check_seconds, again.budget.reserve) == (20.0, 3.0, 4.0)
+
+
 def test_csv_log_has_the_curves(tmp_path: Path) -> None:
     train(job(), SETTINGS, log="csv", log_path=tmp_path / "x.log")
     with open(tmp_path / "x.log" / "version_0" / "metrics.csv") as file:
@@ -259,6 +317,29 @@ def test_best_is_reported_and_the_resume_file_is_gone_at_the_end(tmp_path: Path)
     train(job(), SETTINGS, resume=resume, on_best=lambda result: bests.append(result.validation))
     assert bests == sorted(bests, reverse=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_resume_file_outlives_a_final_model_that_cannot_be_written(tmp_path: Path) -> None:
+    @dataclass
+    class Run(SeededRun):
+        settings: Settings
+        seed: int = 0
+        keep: Any = None
+
+        def _job(self) -> Job:
+            return job()
+
+        def model_file(self, result: Any) -> Any:
+            return result
+
+    def keep(result: Any) -> None:
+        if result.stopped == "finished":
+            raise OSError("no space left")
+
+    resume = Resume(tmp_path / "x.resume", {}, every=0.0)
+    with pytest.raises(OSError, match="no space left"):
+        Run(Settings(0.05, epochs=1), keep=keep).train(Report(on=False), resume)
+    assert resume.path.exists()
 
 
 def test_plain_report_prints_lines_on_stderr_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,3 +406,103 @@ def test_a_run_without_a_model_says_how_it_ended() -> None:
     with pytest.raises(NothingLearned) as raised:
         train(job(poison=0), SETTINGS)
     assert raised.value.stopped == "nan"
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes in sleep alone, and at once."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+
+def slow(seconds: float) -> Job:
+    """A job whose steps take 0.1 s and whose validation takes so long."""
+
+    def measure_slowly(model: nn.Module, items: int | None) -> Iterator[tuple[float, int]]:
+        time.sleep(seconds)
+        yield from measure(model, items)
+
+    return replace(job(pause=0.1), measure=measure_slowly)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "places"),
+    [(0.01, [*range(1, 21)]), (0.5, [1, 4, 7, 10, 13, 16, 19, 20]), (3.5, [1, 18, 20])],
+)
+def test_a_watched_run_validates_for_a_tenth_of_its_minutes_at_most(
+    no_waiting: None, seconds: float, places: list[int]
+) -> None:
+    seen: list[Check] = []
+    settings = Settings(0.05, minutes=50 / 60, averaging=0)
+    result = train(slow(seconds), settings, watch=lambda check: bool(seen.append(check)))
+    assert [check.number for check in seen] == places
+    assert [check.share for check in seen] == [place / 20 for place in places]
+    for check in seen[:-1]:  # the budget ends a little earlier than the minutes
+        assert check.share == pytest.approx((check.seconds - seconds) / 50, abs=0.1)
+    assert result.steps > 350
+
+
+# Ctrl-C at the end
+
+
+def interrupting(at: Callable[[int], bool]) -> Job:
+    """Its job gets Ctrl-C in the measures that `at` tells by their number, from 1 on."""
+    count = [0]
+
+    def measure_and_stop(model: nn.Module, items: int | None) -> Iterator[tuple[float, int]]:
+        count[0] += 1
+        for part in measure(model, items):
+            if at(count[0]):
+                signal.raise_signal(signal.SIGINT)
+                count[0] += 1_000
+            yield part
+
+    return replace(job(), measure=measure_and_stop)
+
+
+PLAIN = Settings(0.05, epochs=2, averaging=0)  # 20 steps, a measure at each; then the final one
+
+
+@pytest.mark.parametrize("number", [20, 21])
+def test_ctrl_c_in_the_last_measures_is_an_interruption(number: int) -> None:
+    seen: list[Check] = []
+    result = train(interrupting(lambda k: k == number), PLAIN, watch=lambda check: bool(seen.append(check)))
+    assert (result.stopped, result.steps) == ("interrupted", 20)
+    assert len(seen) == number - 1
+
+
+def test_a_check_that_ctrl_c_ends_cuts_nothing_short() -> None:
+    seen: list[Check] = []
+
+    def watch(check: Check) -> bool:
+        seen.append(check)
+        return check.number >= 5
+
+    result = train(interrupting(lambda k: k == 5), PLAIN, watch=watch)
+    assert result.stopped == "interrupted"
+    assert [check.number for check in seen] == [1, 2, 3, 4]
+
+
+def test_ctrl_c_wins_over_being_cut_short() -> None:
+    def watch(check: Check) -> bool:
+        signal.raise_signal(signal.SIGINT)
+        return True
+
+    assert train(job(), PLAIN, watch=watch).stopped == "interrupted"
+
+
+def test_a_check_without_a_finite_loss_is_not_shown_to_who_watches() -> None:
+    count = [0]
+
+    def measure_once(model: nn.Module, items: int | None) -> Iterator[tuple[float, int]]:
+        count[0] += 1
+        yield (math.nan if count[0] == 3 else 1.0 / count[0]), 1
+
+    seen: list[Check] = []
+    train(replace(job(), measure=measure_once), PLAIN, watch=lambda check: bool(seen.append(check)))
+    assert [check.number for check in seen] == [1, 2, *range(4, 21)]

@@ -1,12 +1,15 @@
 """Studies: what is searched, what is kept, who shares them, and what is refused."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +19,8 @@ from elman.data import ElmanError
 from elman.experiment import prepare
 from elman.progress import Report
 from elman.search_space import Choice, Range, search_space
-from elman.tuning import Tried, Tuned, tune
+from elman.training import Check
+from elman.tuning import Tried, Tuned, _Search, tune
 from elman.tuning_plot import history
 from test_comparison import a_table, generator, opened_and_closed
 
@@ -114,6 +118,136 @@ def test_a_better_model_of_the_same_study_is_never_replaced(folder, found):
     checkpoint.save_file(path, replace(file, training=worse))
     assert tuned(1, output=path).output == str(path)
     assert checkpoint.load(path).training["study"]["value"] < 9
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"cell": "gru", "fixed": [*FIXED, "cell"]}, {"seed": 3}, {"hidden_size": 20}, {"averaging": 0.9}],
+)
+def test_a_better_model_of_the_same_data_stays_whatever_the_settings(folder, found, tmp_path, changed):
+    fixed = changed.get("fixed", FIXED)
+    estimator = generator(**{name: value for name, value in changed.items() if name != "fixed"})
+    path, file = tmp_path / "kept.elman", checkpoint.load(folder / "a.elman")
+    better = {**file.training, "study": {**file.training["study"], "trial": 0, "value": 0.1}}
+    checkpoint.save_file(path, replace(file, training=better))
+    before = path.read_bytes()
+    assert tuned(1, estimator=estimator, fixed=fixed, output=path).output is None
+    assert path.read_bytes() == before
+
+
+def test_a_model_of_another_budget_is_replaced(folder, found, tmp_path):
+    path = tmp_path / "a.elman"
+    path.write_bytes((folder / "a.elman").read_bytes())
+    assert tuned(1, epochs=0.2, output=path).output == str(path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_model_without_a_finite_loss_is_never_kept(tmp_path, folder, found, value):
+    import optuna
+
+    path = tmp_path / "a.elman"
+    search = _Search(prepare(generator(), opened_and_closed(), QUIET), {}, None, 0.3, "mark", path, QUIET)
+    assert not search._keep(optuna.create_study(), 0, value, checkpoint.load(folder / "a.elman"))
+    assert not path.exists()
+
+
+def trial_of(result, prunes=False):
+    """(a search, a study, a trial of it) whose training is over at once with `result` of who watches."""
+    import optuna
+
+    run = SimpleNamespace(train=lambda report, watch: result(watch))
+    task = SimpleNamespace(run=lambda *given: given[3]("model") or run, unit="nats")
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    trial = study.ask()
+    trial.should_prune = lambda: prunes
+    return _Search(task, {}, None, 40.0, "mark", None, QUIET), study, trial
+
+
+def test_a_loss_that_becomes_nan_late_is_a_failure():
+    search, study, trial = trial_of(lambda watch: SimpleNamespace(stopped="nan", validation=0.5))
+    assert math.isnan(search._train(study, trial, {}))
+
+
+def test_no_trial_is_cut_short_before_a_quarter_of_its_budget():
+    cut = []
+
+    def forty_checks(watch):
+        cut.extend(k for k in range(1, 41) if watch(Check(k, k / 40, k, float(k), 1.0)))
+        return SimpleNamespace(stopped="pruned", validation=1.0)
+
+    search, study, trial = trial_of(forty_checks, prunes=True)
+    assert search._train(study, trial, {}) is None
+    assert cut == [*range(10, 41)]
+    assert study.trials[0].intermediate_values.keys() == {*range(1, 41)}
+
+
+def untrained(monkeypatch, *values):
+    """Trials are over at once: with a loss, or with the error that is to be raised."""
+    values = iter(values)
+
+    def train(*given):
+        value = next(values)
+        if isinstance(value, float):
+            return value
+        raise value
+
+    monkeypatch.setattr(_Search, "_train", train)
+
+
+def test_the_estimator_as_it_is_comes_again_where_it_was_interrupted(tmp_path, monkeypatch):
+    untrained(monkeypatch, KeyboardInterrupt(), 1.0, 0.9, 0.8)
+    study = tmp_path / "a.study"
+    assert [trial.how for trial in tuned(1, study=study).trials] == ["failed"]
+    tuned(2, study=study)
+    first, again, *others = tuned(1, study=study).trials
+    assert again.settings == first.settings
+    assert first.settings not in [other.settings for other in others]
+
+
+def test_a_first_trial_that_runs_elsewhere_is_not_tried_twice_unless_it_was_killed(monkeypatch):
+    import optuna
+
+    from elman import tuning
+
+    study, space = optuna.create_study(), {"hidden_size": Range(8, 4, 16)}
+    tuning._begin(study, space, None)
+    study.ask()
+    tuning._begin(study, space, None)
+    assert [trial.state.name for trial in study.trials] == ["RUNNING"]
+    monkeypatch.setattr(tuning, "LEFT_OVER", timedelta(0))
+    tuning._begin(study, space, None)
+    tuning._begin(study, space, None)
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "WAITING"]
+
+
+def test_a_study_of_other_choices_is_refused(tmp_path, monkeypatch):
+    untrained(monkeypatch, 1.0)
+    study = tmp_path / "a.study"
+    tuned(1, study=study, estimator=generator(chunk_length=48), fixed=())
+    with pytest.raises(
+        ElmanError, match=r"choices of chunk_length was \[32, 64, 128, 48\], now \[32, 64, 128\]"
+    ):
+        tuned(1, study=study, fixed=())
+
+
+def test_a_study_of_series_that_are_measured_otherwise_is_refused(tmp_path, monkeypatch):
+    untrained(monkeypatch, 1.0)
+    study, small = tmp_path / "a.study", {"hidden_size": 16, "batch_size": 64}
+    how = {"trials": 1, "epochs": 1, "study": study, "progress": False}
+    tune(elman.Forecaster(7, **small), a_table(4), **how)
+    other = elman.Forecaster(7, **small, input_length=21)
+    with pytest.raises(ElmanError, match=r"input_length was 14, now 21"):
+        tune(other, a_table(4), **how)
+
+
+def test_series_with_a_loss_of_nan_do_not_replace_the_best_model(tmp_path):
+    path, small = tmp_path / "a.elman", {"hidden_size": 16, "batch_size": 64}
+    how = {"trials": 1, "epochs": 0.2, "output": path, "progress": False}
+    tune(elman.Forecaster(7, **small), a_table(4), **how)
+    before = path.read_bytes()
+    found = tune(elman.Forecaster(7, **small, learning_rate=1e38), a_table(4), **how)
+    assert [trial.how for trial in found.trials] == ["failed"]
+    assert path.read_bytes() == before
 
 
 def test_a_worse_trial_does_not_write_where_the_study_has_a_better(folder, found):

@@ -220,7 +220,10 @@ def _setting(option: str) -> str:
 def _where(found: "Tuned", output: Path) -> str:
     if found.output is not None:
         return f"The best model is {output}."
-    return f"The best model, of trial {found.best.number}, is where the call put it that found it, not in {output}."
+    return (
+        f"The best model, of trial {found.best.number}, is not in {output}: a better one of the same data is there, or "
+        "the call that found it had another -o."
+    )
 
 
 def _show_tuned(found: "Tuned") -> None:

@@ -90,16 +90,18 @@ class Comparison:
         return {cell: rows[cell] for cell in best_first} | rules
 
     def _row(self, cell: str) -> dict[str, float]:
-        runs, values = [run for run in self.runs if run.cell == cell], self.losses[cell]
-        return {
-            "validation": mean(values) if values else math.nan,
-            "lowest": min(values, default=math.nan),
-            "highest": max(values, default=math.nan),
-            "parameters": runs[0].parameters,
-            "items/s": sum(run.items for run in runs) / max(1e-9, sum(run.seconds for run in runs)),
-            "steps": mean(run.steps for run in runs),
-            "seconds": mean(run.seconds for run in runs),
-            "seeds": len(values),
+        runs = [run for run in self.runs if run.cell == cell]
+        learned, values = [run for run in runs if math.isfinite(run.value)], self.losses[cell]
+        row = dict.fromkeys(COLUMNS, math.nan) | {"parameters": runs[0].parameters, "seeds": len(learned)}
+        if not learned:
+            return row
+        return row | {
+            "validation": mean(values),
+            "lowest": min(values),
+            "highest": max(values),
+            "items/s": sum(run.items for run in learned) / max(1e-9, sum(run.seconds for run in learned)),
+            "steps": mean(run.steps for run in learned),
+            "seconds": mean(run.seconds for run in learned),
         }
 
     @property
@@ -234,13 +236,14 @@ def _trained(
     sizes = sum(p.numel() for p in network.parameters()), network.config.hidden_size
     try:
         result = run.train(report, watch=watch)
+        stopped = result.stopped
     except NothingLearned as error:
-        if error.stopped == "interrupted":
-            raise KeyboardInterrupt from None
+        stopped = error.stopped
+    if stopped == "interrupted":
+        raise KeyboardInterrupt
+    if stopped == "nan":
         report.line(f"{cell}, seed {seed}: the loss became NaN")
         return Trained(*about, math.nan, *sizes, 0, 0, 0.0, tuple(curve))
-    if result.stopped == "interrupted":
-        raise KeyboardInterrupt
     value = result.validation
     seen = f"{result.items:,} {task.items}, {result.seconds:.0f} s"
     report.line(f"{cell}, seed {seed}: {value:.4g} {task.unit}; {seen}")

@@ -3,6 +3,7 @@
 Knows curves; matplotlib is imported when one is drawn.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,8 @@ def _figure(found: "Comparison") -> "Figure":
     ax = figure.add_subplot()
     drawn = {}
     for cell in found.losses:
-        curves = [_xy(run, found.by_time) for run in found.runs if run.cell == cell and run.curve]
+        learned = [run for run in found.runs if run.cell == cell and math.isfinite(run.value)]
+        curves = [_xy(run, found.by_time) for run in learned if run.curve]
         if curves:
             drawn[cell] = mean_and_range(curves)
     for cell, (x, (middle, low, high)) in drawn.items():
@@ -78,7 +80,7 @@ def _frame(ax: "Axes", found: "Comparison", drawn: dict[str, tuple[Floats, Float
     levels = [*found.baseline.values(), *(low.min() for _, (_, low, _) in drawn.values())]
     for x, (_, _, high) in drawn.values():
         levels.append(high[x >= _BEGINNING * x[-1]].max())
-    bottom, top = min(levels), max(levels)
+    bottom, top = min(levels, default=0.0), max(levels, default=1.0)
     room = 0.06 * (top - bottom) or 0.1
     ax.set_ylim(bottom - room, top + room)
     ax.set_xlim(0)

@@ -28,7 +28,8 @@ Make = Callable[[Any, float | None, float | None, Keep, str | None], "SeededRun"
 @dataclass(frozen=True)
 class Task:
     """A job and its data. baseline: a simple rule and its validation loss, in `unit`. seen: what a network without
-    recurrence sees at a step. identity: what tells the data from others, JSON-able."""
+    recurrence sees at a step. identity: what losses must share to be compared, but for the budget: the data, and how
+    they are measured; JSON-able."""
 
     job: str
     estimator: Estimator
@@ -98,11 +99,15 @@ def _series(estimator: Forecaster, source: Any, report: Report, val_size: int | 
         return found
 
     naive, shape = naive_loss(first.config, first.validation), first.config.shape
+    identity = {
+        "series": len(data.series), "checksum of the series": checksum(data.series), "val_size": val_size,
+        "horizon": estimator.horizon, "levels": list(estimator.levels), "loss": estimator.loss,
+        "input_length": shape.input_length, "seasons": list(shape.seasons),
+    }  # fmt: skip
     return Task(
         "series", estimator, f"{estimator.loss} loss".replace("_", " "), "values",
         None if naive is None else ("seasonal naive", naive),
-        f"all {shape.input_length} values at once",
-        {"series": len(data.series), "checksum of the series": checksum(data.series), "val_size": val_size}, data, make,
+        f"all {shape.input_length} values at once", identity, data, make,
     )  # fmt: skip
 
 

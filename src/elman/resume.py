@@ -21,7 +21,7 @@ from torch import Tensor
 from elman.checkpoint import write_whole
 from elman.data import ElmanError
 
-_KEY = "elman.resume"
+_KEY = "elman.resume.2"  # another number where other things are kept
 _RUN = "elman.run"
 
 
@@ -114,5 +114,5 @@ def _metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     except SafetensorError as error:
         raise ElmanError(f"{path} is damaged and cannot be resumed. Delete it and train anew.") from error
     if _KEY not in metadata or _RUN not in metadata:
-        raise ElmanError(f"{path} is no resume file of elman. Delete it and train anew.")
+        raise ElmanError(f"{path} is no resume file of this version of elman. Delete it and train anew.")
     return dict(metadata)

@@ -13,7 +13,14 @@ from elman.data import ElmanError
 CELLS = ("lstm", "gru", "rnn")
 COMPARED = (*CELLS, "mingru", "feedforward")  # the last two train, but nothing runs them without PyTorch
 
-_NUMBERS = {"hidden_size": 1, "num_layers": 1, "embedding_size": 1, "batch_size": 1, "chunk_length": 1}
+_WHOLE = {
+    "hidden_size": 1,
+    "num_layers": 1,
+    "embedding_size": 1,
+    "batch_size": 1,
+    "chunk_length": 1,
+    "seed": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -74,11 +81,11 @@ def check_sizes(cell: str, cells: Sequence[str] = CELLS, /, **values: float | No
 
 
 def _check_value(name: str, value: float) -> None:
-    whole = name in _NUMBERS or name == "seed"
+    whole = name in _WHOLE
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise ElmanError(f"{name} must be a {'whole ' if whole else ''}number, not {value!r}.")
-    if name in _NUMBERS and value < _NUMBERS[name]:
-        raise ElmanError(f"{name} must be at least {_NUMBERS[name]}, not {value}.")
+    if whole and value < _WHOLE[name]:
+        raise ElmanError(f"{name} must be at least {_WHOLE[name]}, not {value}.")
     if name == "dropout" and not 0 <= value < 1:
         raise ElmanError(f"dropout must be at least 0 and below 1, not {value}.")
     if name == "averaging" and not 0 <= value < 1:

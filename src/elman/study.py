@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
 NAME = "elman"  # of the study within the file, and of what it says of its data
-_STARTUP, _WARMUP = 5, 5  # trials before any is cut short, and the first of its validations where one may be
+_STARTUP = 5  # finished trials before any is cut short, at the place where it is
 
 Path_ = str | os.PathLike[str]
 
@@ -83,7 +83,7 @@ def opened(path: Path_ | None, identity: Mapping[str, Any], seed: int) -> Iterat
         try:
             storage, known = (None, False) if path is None else _storage(path)
             how: dict[str, Any] = {"storage": storage, "study_name": NAME, "sampler": Sampler(seed)}
-            how["pruner"] = optuna.pruners.MedianPruner(_STARTUP, _WARMUP)
+            how["pruner"] = optuna.pruners.MedianPruner(_STARTUP, n_min_trials=_STARTUP)
             study = optuna.load_study(**how) if known else optuna.create_study(**how, load_if_exists=True)
             _check_same(study, identity, path)
         except (ValueError, KeyError, TypeError, AssertionError) as error:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
-import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -27,8 +26,9 @@ class Interruptible(Protocol):
 
 
 def make_trainer(plugin: CheckpointIO, logger: Logger | None) -> pl.Trainer:
+    """On the CPU, also where there is a GPU: the layers' kernels are the CPU's."""
     return pl.Trainer(
-        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        accelerator="cpu",
         devices=1,
         max_epochs=1,
         plugins=[plugin],

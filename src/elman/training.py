@@ -26,7 +26,6 @@ from elman.schedule import Budget, Settings
 from elman.trainer import interruptible, make_logger, make_trainer, quiet, stop_on_signals
 from elman.validation import CHEAPER, FINAL_SHARE, LEAST, Average, Measure, Validation
 
-NAN_STEPS = 8  # the loss is looked at this often: on other devices than the CPU that waits for the device
 MOST = 0.1  # of the time for validations, where `validation.LEAST` items or the job's least would take more
 GRACE = 0.25  # seconds that the last validation may take after Ctrl-C
 LOGGED = 200  # points of a training curve
@@ -62,7 +61,7 @@ class Job:
 
     model(inputs, state) returns outputs and the next state; loss(outputs, targets) is a mean over the
     targets. measure(model, items) yields (sum of losses, count) over the first `items` of validation_items.
-    tolerance, least: as `Validation` has them.
+    tolerance, least: as `Validation` has them. count: how many items a step's targets are.
     """
 
     model: nn.Module
@@ -72,6 +71,7 @@ class Job:
     validation_items: int
     tolerance: float = 0.0
     least: int = LEAST
+    count: Callable[[Tensor], int] = Tensor.numel
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,11 @@ def alike(job: Job, settings: Settings) -> int:
 
 @dataclass(frozen=True)
 class Check:
-    """One validation of a run, of which there are 20, or more in a long one: which one it is, the steps and seconds of
-    training before it, and its loss."""
+    """One validation of a run: at which of its places, 20 or more in a long one, and at which share of the budget; the
+    steps and seconds of training before it, and its loss."""
 
     number: int
+    share: float
     step: int
     seconds: float
     value: float
@@ -151,7 +152,9 @@ LogKind = Literal["csv", "tensorboard"] | None
 class Training(pl.LightningModule):
     """A job under training: one step after another, validation at intervals, and the stop."""
 
-    _COUNTERS = ("steps", "items", "checked", "checked_steps", "checked_items", "loss")
+    _COUNTERS = (
+        "steps", "items", "checked", "checked_at", "check_seconds", "checked_steps", "checked_items", "loss",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -177,9 +180,9 @@ class Training(pl.LightningModule):
         self.stopped: Stopped | None = None
         self.interrupted = False
         self.steps = self.items = 0
-        self.checked = self.checked_steps = self.checked_items = (
-            0  # the last validation: its number, steps, items
-        )
+        # The last validation: at which place, when, how long it took; and the steps and items before it.
+        self.checked = self.checked_steps = self.checked_items = 0
+        self.checked_at = self.check_seconds = 0.0
         self.loss = math.nan  # mean training loss before the last validation
         self.final: tuple[float, int] | None = None
         self.carried: Any = None
@@ -188,7 +191,6 @@ class Training(pl.LightningModule):
         self._rng: Tensor | None = None
         self._session = (0, 0.0)  # items and seconds when this process began
         self._next_save = 0.0
-        self._checked_at = self._check_seconds = 0.0  # the last validation: when, how long
         self._logged = 0
 
     # What Lightning calls
@@ -207,7 +209,6 @@ class Training(pl.LightningModule):
     def on_train_start(self) -> None:
         """The clock starts; a resumed run takes up torch's random numbers where they were."""
         stop_on_signals(self)
-        self.loss_sum = self.loss_sum.to(self.device)
         if self._rng is not None:
             torch.set_rng_state(self._rng)
         self._session = self.items, self.budget.before
@@ -225,20 +226,20 @@ class Training(pl.LightningModule):
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         optimizer.step()
         self.steps += 1
-        self.items += targets.numel()
+        self.items += self.job.count(targets)
         self.carried = _detached(state)
         self._note(loss.detach())
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Between two steps: stop, validate, show, save."""
         progress = self.budget.progress(self.steps)
-        if self.steps % NAN_STEPS == 0 and not self._is_finite():
+        place = int(progress * self.budget.checks)
+        if not self._is_finite():
             self._stop("nan")
         elif progress >= 1:
             self._stop("finished")
-        elif int(progress * self.budget.checks) > self.checked and not (self.interrupted or self._too_soon()):
-            self.checked = int(progress * self.budget.checks)
-            self._check(lambda: self.interrupted)
+        elif place > self.checked and not self.interrupted:
+            self._check_at(place)
         self._show(progress)
         if self.interrupted and self.stopped is None:
             self._stop("interrupted")
@@ -263,6 +264,7 @@ class Training(pl.LightningModule):
         """Adds to Lightning's checkpoint what is ours."""
         checkpoint["elman"] = {name: getattr(self, name) for name in self._COUNTERS} | {
             "seconds": self.budget.elapsed,
+            "reserve": self.budget.reserve,
             "carried": self.carried,
             "loss_sum": self.loss_sum,
             "random": torch.get_rng_state(),
@@ -275,7 +277,8 @@ class Training(pl.LightningModule):
         saved = checkpoint["elman"]
         for name in self._COUNTERS:
             setattr(self, name, saved[name])
-        self.budget.before, self.carried = saved["seconds"], saved["carried"]
+        self.budget.before, self.budget.reserve = saved["seconds"], saved["reserve"]
+        self.carried = saved["carried"]
         self.loss_sum, self._rng = saved["loss_sum"], saved["random"]
         if self.average is not None:
             self.average.weights = saved["average"]
@@ -303,36 +306,42 @@ class Training(pl.LightningModule):
         self.stopped = how
         self.trainer.should_stop = True
 
+    def _check_at(self, place: int) -> None:
+        """Validate, unless that is too soon: then a run that is compared leaves the place out, another waits."""
+        soon = self._too_soon()
+        if self.watch is not None or not soon:
+            self.checked = place
+        if not soon:
+            self._check(lambda: self.interrupted)
+
     def _too_soon(self) -> bool:
-        """Whether validating now would take more of the time than it may. Runs that are compared, or that a number of
-        steps ends, validate at the same places whatever their speed."""
-        if self.watch is not None or self.budget.seconds is None:
+        """Whether validating now would take more of the minutes than it may."""
+        if self.budget.seconds is None:
             return False
-        return self.budget.elapsed - self._checked_at < self._check_seconds / MOST
+        return self.budget.elapsed - self.checked_at < self.check_seconds / MOST
 
     def _check(self, stop: Callable[[], bool]) -> None:
         """Validate. The time it takes says how much to reserve for the end."""
         steps, items = self.steps - self.checked_steps, self.items - self.checked_items
         if steps:
             self.loss = self.loss_sum.item() / steps
-        begun = time.monotonic()
+        begun, known = time.monotonic(), len(self.validation.history)
         improved = self.validation.check(self.steps, max(items, 1), self.loss, stop)
         whole = self._final_items() / CHEAPER / max(1.0, self.rate)
-        self._checked_at, self._check_seconds = self.budget.elapsed, time.monotonic() - begun
-        self.budget.reserve = 1.2 * (self._check_seconds + whole)
+        self.checked_at, self.check_seconds = self.budget.elapsed, time.monotonic() - begun
+        self.budget.reserve = 1.2 * (self.check_seconds + whole)
         self.checked_steps, self.checked_items = self.steps, self.items
         self.loss_sum = torch.zeros_like(self.loss_sum)
         if improved and self.on_best is not None:
             self.on_best(self.result("interrupted"))
         if self.watch is None and self.validation.memorises():
             self._warn_of_memorising()
-        self._log(
-            loss=self.loss, validation=self.validation.history[-1][2] if self.validation.history else None
-        )
-
-        if self.watch is not None and self.validation.history:
-            value = self.validation.history[-1][2]
-            if self.watch(Check(self.checked, self.steps, self.budget.elapsed, value)) and not self.stopped:
+        value = self.validation.history[-1][2] if len(self.validation.history) > known else None
+        self._log(loss=self.loss, validation=value)
+        if value is not None and self.watch is not None and not self.interrupted:
+            share = self.checked / self.budget.checks
+            ends = self.watch(Check(self.checked, share, self.steps, self.budget.elapsed, value))
+            if ends and not self.stopped:
                 self._stop("pruned")
 
     def _final_items(self) -> int:
@@ -375,12 +384,21 @@ class Training(pl.LightningModule):
         resume = self.resume
         if resume is None or (self.budget.elapsed < self._next_save and self.stopped != "interrupted"):
             return
-        if self.stopped == "nan" or not self._is_finite():
+        if self.stopped == "nan":
             return
         begun = self.budget.elapsed
         self.trainer.save_checkpoint(resume.path, weights_only=False)
         seconds = self.budget.elapsed - begun
         self._next_save = self.budget.elapsed + max(resume.every, 100 * seconds)  # at most 1 % of the time
+
+    @property
+    def ended(self) -> Stopped:
+        """How. A run that nobody stopped and that has no model had no finite loss."""
+        if self.interrupted:
+            return "interrupted"
+        if self.validation.best is None:
+            return "nan"
+        return self.stopped or "finished"
 
     def result(self, stopped: Stopped) -> Result:
         """The best so far. Raises ElmanError if there is none."""
@@ -424,10 +442,11 @@ def train(
 ) -> Result:
     """Train until the budget is used, Ctrl-C, or a loss that is not a number; the best weights are kept.
 
-    on_best is called after each validation that finds a new best. watch sees every validation and may end the run;
-    with it, validation is over the same items however fast a model is, so that runs can be compared. The resume file
-    is deleted when training finishes. Raises ElmanError when the run to resume is another one, a logger is missing, or
-    nothing was kept.
+    on_best is called after each validation that finds a new best, and with what is returned. watch sees every
+    validation and may end the run; with it, validation is over the same items however fast a model is, and at the same
+    shares of the budget, of which it leaves out some where it would take more than a tenth of the minutes: so runs can
+    be compared. The resume file is deleted after all of that, unless Ctrl-C ended the training. Raises ElmanError when
+    the run to resume is another one, a logger is missing, or nothing was kept.
     """
     logger = make_logger(log, log_path)
     report = report or Report(on=False)
@@ -441,10 +460,12 @@ def train(
         trainer = make_trainer(plugin, logger)
         with report:
             trainer.fit(training, ckpt_path=path, weights_only=False if path else None)
-    stopped = training.stopped or "finished"
-    if resume is not None and stopped != "interrupted":
+    result = training.result(training.ended)
+    if on_best is not None:
+        on_best(result)
+    if resume is not None and result.stopped != "interrupted":
         plugin.remove_checkpoint(resume.path)
-    return training.result(stopped)
+    return result
 
 
 class SeededRun:
@@ -485,9 +506,7 @@ class SeededRun:
         """Trains to the end of the budget. Raises what `train` raises."""
         with torch.random.fork_rng(list(range(torch.cuda.device_count()))):
             torch.manual_seed(self.seed)
-            result = train(self._job(), self.settings, report, resume, log, log_path, self._kept, watch)
-        self._kept(result)
-        return result
+            return train(self._job(), self.settings, report, resume, log, log_path, self._kept, watch)
 
 
 def _finite(value: float) -> float | None:

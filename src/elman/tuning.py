@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,17 +23,20 @@ from elman.experiment import Task, prepare
 from elman.picture import check_picture
 from elman.progress import Report
 from elman.runs import check_budget
-from elman.search_space import Space, search_space
+from elman.search_space import Choice, Space, search_space
 from elman.study import check_study, fingerprint, locked, opened, require_optuna
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
     from elman.training import Check
 
 TRIALS = 30
 MINUTES = 1.0  # of a trial
 ENOUGH = 10  # finished trials that tell how important settings are
+EARLIEST = 0.25  # of its budget: before that no trial is cut short
+LEFT_OVER = timedelta(days=1)  # a trial that has been running for longer was killed
 
 How = Literal["finished", "pruned", "failed", "running"]
 Path_ = str | os.PathLike[str]
@@ -120,8 +124,9 @@ def tune(
     The first trial of a study is the estimator as it is; then Optuna's TPE chooses, and a trial that is worse than the
     median of the others at the same place is cut short. study: a file that is made or continued, and that several
     processes can share; kept in memory when None. output: where the model of a trial goes that is better than all
-    others of the study; a better one that lies there is never replaced. fixed: settings that stay as the estimator has
-    them. reading: what the estimator's `fit` takes to read its data. No language model is trained before labels.
+    others of the study; a better one of the same data and budget that lies there is never replaced. fixed: settings
+    that stay as the estimator has them. reading: what the estimator's `fit` takes to read its data. No language model
+    is trained before labels.
 
     Ctrl-C ends it; what is finished is kept. Raises ElmanError for arguments that make no sense, a file that is no
     study, a study of other data or settings, and what `fit` raises for the data.
@@ -130,9 +135,10 @@ def tune(
     report = Report(progress)
     task = prepare(estimator, source, report, **reading)
     space = search_space(task, minutes, epochs, fixed)
-    identity = _identity(task, space, minutes, epochs)
+    measured = {"job": task.job, "minutes": minutes, "epochs": epochs} | task.identity
+    identity = measured | _shared(task, space)
     search = _Search(
-        task, space, minutes, epochs, fingerprint(identity), output, Report(progress, unit=task.items)
+        task, space, minutes, epochs, fingerprint(measured), output, Report(progress, unit=task.items)
     )
     stopped: Literal["finished", "interrupted"] = "finished"
     seed = task.estimator.get_params()["seed"]
@@ -147,10 +153,20 @@ def tune(
 
 
 def _begin(found: "Study", space: Space, path: Path_ | None) -> None:
-    """The first trial of a study is the estimator as it is: once, though two processes may begin at the same time."""
+    """The first trial of a study is the estimator as it is: once, though two processes may begin at the same time, and
+    again where it failed."""
+    own = {name: one.own for name, one in space.items()}
     with nullcontext() if path is None else locked(f"{os.fspath(path)}.first"):
-        if not found.get_trials(deepcopy=False):
-            found.enqueue_trial({name: one.own for name, one in space.items()})
+        same = [t for t in found.get_trials(deepcopy=False) if t.system_attrs.get("fixed_params") == own]
+        if all(map(_failed, same)):
+            found.enqueue_trial(own)
+
+
+def _failed(trial: "FrozenTrial") -> bool:
+    """Whether a trial failed, or was killed long ago."""
+    if trial.state.name != "RUNNING" or trial.datetime_start is None:
+        return trial.state.name == "FAIL"
+    return datetime.now() - trial.datetime_start > LEFT_OVER
 
 
 def check_tuning(
@@ -168,20 +184,20 @@ def check_tuning(
     return MINUTES if minutes is None and epochs is None else minutes
 
 
-def _identity(task: Task, space: Space, minutes: float | None, epochs: float | None) -> dict[str, Any]:
-    """What all trials of a study share: data, budget, and the settings that are not searched."""
+def _shared(task: Task, space: Space) -> dict[str, Any]:
+    """What all trials of a study share, beside data and budget: what is searched, and the settings that are not."""
     settings = {name: value for name, value in task.estimator.get_params().items() if name not in space}
     plain = {
         name: value if isinstance(value, int | float | str | list | None) else str(value)
         for name, value in settings.items()
     }
-    about = {"job": task.job, "minutes": minutes, "epochs": epochs, "searched": sorted(space)}
-    return about | task.identity | plain
+    choices = {f"choices of {name}": one.options for name, one in space.items() if isinstance(one, Choice)}
+    return {"searched": sorted(space)} | choices | plain
 
 
 @dataclass
 class _Search:
-    """The trials of one call. kept: whether the best model of the study was written by it."""
+    """The trials of one call. mark: what a model's loss must share with another's to be compared."""
 
     task: Task
     space: Space
@@ -190,7 +206,6 @@ class _Search:
     mark: str
     output: Path_ | None
     report: Report
-    kept: bool = False
 
     def one(self, study: "Study") -> None:
         """One trial more. Raises KeyboardInterrupt where it is interrupted; whatever ends it, the study knows."""
@@ -205,10 +220,10 @@ class _Search:
             raise
         if value is None:
             study.tell(trial, state=TrialState.PRUNED)
-        elif math.isnan(value):
-            study.tell(trial, state=TrialState.FAIL)
-        else:
+        elif math.isfinite(value):
             study.tell(trial, value)
+        else:
+            study.tell(trial, state=TrialState.FAIL)
 
     def _train(self, study: "Study", trial: "Trial", settings: Mapping[str, Any]) -> float | None:
         """The loss of a model with these settings; None where it was cut short, NaN where it failed."""
@@ -219,19 +234,20 @@ class _Search:
 
         def watch(check: "Check") -> bool:
             trial.report(check.value, check.number)
-            return bool(trial.should_prune())
+            return check.share >= EARLIEST and bool(trial.should_prune())
 
         shown = ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
         try:
             result = run.train(self.report, watch=watch)
+            stopped = result.stopped
         except NothingLearned as error:
-            if error.stopped == "interrupted":
-                raise KeyboardInterrupt from None
+            stopped = error.stopped
+        if stopped == "interrupted":
+            raise KeyboardInterrupt
+        if stopped == "nan":
             self.report.line(f"trial {trial.number}: the loss became NaN. {shown}")
             return math.nan
-        if result.stopped == "interrupted":
-            raise KeyboardInterrupt
-        if result.stopped == "pruned":
+        if stopped == "pruned":
             self.report.line(f"trial {trial.number}: cut short at {result.validation:.4g}. {shown}")
             return None
         best = self._keep(study, trial.number, result.validation, models[0])
@@ -240,12 +256,13 @@ class _Search:
         return result.validation
 
     def _keep(self, study: "Study", number: int, value: float, file: ModelFile) -> bool:
-        """Writes the model if no trial of the study, whoever ran it, is as good. Returns whether it is the best."""
+        """Writes the model if no trial of the study, whoever ran it, is as good, and no other of the same data and
+        budget that lies there. Returns whether it is the best."""
         from optuna.trial import TrialState
 
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         others = [trial.value for trial in finished if trial.value is not None]
-        if min(others, default=math.inf) <= value:
+        if not value < min(others, default=math.inf):
             return False
         if self.output is None:
             return True
@@ -255,7 +272,6 @@ class _Search:
             if there.get("mark") == self.mark and there["value"] <= value:
                 return False
             checkpoint.save_file(self.output, replace(file, training=training))
-        self.kept = True
         return True
 
     def tuned(self, study: "Study", path: str | None, stopped: Literal["finished", "interrupted"]) -> Tuned:
@@ -268,8 +284,8 @@ class _Search:
         )
         if self.output is None or not found.count("finished"):
             return found
-        there = _kept(self.output)
-        ours = there.get("mark") == self.mark and there["trial"] == found.best.number
+        best = {"mark": self.mark, "trial": found.best.number, "value": found.best.value}
+        ours = _kept(self.output) == best
         return replace(found, output=os.fspath(self.output) if ours else None)
 
 

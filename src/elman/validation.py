@@ -5,6 +5,7 @@ Knows a model's weights and a job's way to measure them; not how they are traine
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -76,8 +77,8 @@ class Validation:
         self.history: list[
             tuple[int, float, float]
         ] = []  # step, training loss since the last check, best nats
-        self.best_value = float("inf")  # of the weights that are kept
-        self.lowest = float("inf")
+        self.best_value = inf  # of the weights that are kept
+        self.lowest = inf
         self.best_step = 0
         self.worse = 0
         self.warned = False
@@ -86,7 +87,8 @@ class Validation:
         """Measure the weights and their average after `step`, and keep the better if it is the best so far.
 
         trained: items trained on since the last check. loss: the mean training loss over them.
-        Returns whether there is a new best. When `stop` turns true, the unfinished measure is forgotten.
+        Returns whether there is a new best. When `stop` turns true, the unfinished measure is forgotten; a loss that is
+        not finite is too.
         """
         if self.part is None:
             self.part = self.share(trained, SHARE / (1 if self.average is None else 2))
@@ -98,7 +100,7 @@ class Validation:
             value = min(value, averaged)
         if not found:
             found = self._offer(step, value)
-        if value < float("inf"):
+        if value < inf:
             self.worse = self.worse + 1 if value > WORSE * self.best_value else 0
             self.history.append((step, loss, value))
         return found
@@ -142,14 +144,13 @@ class Validation:
 
     def _measured(self, stop: Callable[[], bool]) -> float:
         value, _ = self.total(self.part, stop)
-        return float("inf") if stop() or value != value else value
+        return value if isfinite(value) and not stop() else inf
 
     def _offer(self, step: int, value: float) -> bool:
         """Keep the weights now in the model, if they are the best."""
         self.lowest = min(self.lowest, value)
-        if not (
-            value < self.best_value or (value <= (1 + self.tolerance) * self.lowest and self.tolerance > 0)
-        ):
+        near = self.tolerance > 0 and value <= (1 + self.tolerance) * self.lowest
+        if value == inf or not (value < self.best_value or near):
             return False
         self.best_value, self.best_step = value, step
         self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
