@@ -102,6 +102,46 @@ def test_a_tenth_is_held_out_and_5_000_at_most(count, held):
     assert len(rows) == count - held
 
 
+def test_of_few_classes_each_is_held_out_and_of_many_a_tenth_of_all():
+    for classes in (2, 10):
+        _, held = split(range(2 * classes), np.arange(2 * classes) // 2, 0)
+        assert sorted(held // 2) == list(range(classes))
+    for each in (2, 3, 5):
+        rows, held = split(range(600 * each), np.arange(600 * each) // each, 0)
+        assert len(held) == 60 * each
+        assert len(set(held // each)) == len(held)
+        assert len(set(rows // each)) == 600
+    classes = np.append(np.zeros(800, np.int64), 1 + np.arange(200) // 2)
+    _, held = split(range(1_000), classes, 0)
+    assert len(held) == 100
+    assert (classes[held] > 0).sum() == 20
+
+
+def test_every_label_is_in_training_and_rare_sets_of_labels_are_held_out_too():
+    rng = np.random.default_rng(0)
+    sets = np.unpackbits(np.arange(1, 401, dtype=">u2").view(np.uint8).reshape(400, 2), axis=1).astype(bool)
+    rows, held = split(range(400), sets[:, 7:], 0)
+    assert len(held) == 40
+    assert sets[rows].any(0).sum() == 9
+    often = rng.random((300, 1)) < 0.5
+    rare = np.hstack((np.tile(often, (1, 2)), np.zeros((300, 100), bool)))
+    rare[np.arange(100), 2 + np.arange(100)] = True  # of each of these labels there is one text
+    rare[100:140, 2:] = rng.random((40, 100)) < 0.5
+    rows, held = split(range(300), rare, 0)
+    assert 25 < len(held) < 35
+    assert rare[held][:, 2:].any()
+    assert rare[rows].any(0).all()
+
+
+def test_a_text_that_alone_has_a_label_trains():
+    classes = np.array([[True, False], [True, True], [True, False]])
+    for seed in range(10):
+        rows, held = split("abc", classes, seed)
+        assert len(held) == 1
+        assert 1 in rows
+    assert not len(split("aab", np.array([0, 0, 1]), 0)[1])
+
+
 def test_split_of_several_labels():
     classes = np.array([[True, False], [False, True], [True, True], [False, False]] * 20)
     _, held = split(list(map(str, range(80))), classes, 0)

@@ -3,20 +3,33 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import elman
-from elman import class_course
-from elman.class_corpus import class_weights
-from elman.class_fit import ClassRun
+from elman import class_corpus, class_course, class_data, class_fit, teaching
+from elman.checkpoint import ModelFile
+from elman.class_baseline import TF_IDF, Baselines
+from elman.class_config import ClassConfig
+from elman.class_corpus import Corpus, class_weights
+from elman.class_data import Coded
+from elman.class_fit import ClassMeasure, ClassRun
+from elman.class_measures import fit_scales
+from elman.class_model import ClassModel
+from elman.class_network import ClassNetwork
 from elman.classify import TextClassifier
 from elman.data import ElmanError
+from elman.labelled import from_lists
+from elman.progress import Report
+from elman.schedule import Settings
+from elman.training import Result
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -151,6 +164,13 @@ def test_evaluation_names_mistakes_and_what_was_seen(trained):
     json.dumps(found.to_dict())
 
 
+def test_one_label_a_text_may_stand_in_a_list(trained):
+    texts, labels = opinions(20, seed=4)
+    listed = trained.evaluate(texts, [(label,) for label in labels])
+    assert listed.table == trained.evaluate(texts, labels).table
+    assert listed.confusion.shape == (2, 2)
+
+
 def test_the_same_seed_trains_the_same():
     texts, labels = opinions(100)
     p, q, r = (
@@ -201,6 +221,11 @@ def test_class_weights():
             class_weights(wrong, targets, ["a", "b"], False)
 
 
+def test_a_label_that_all_texts_have_weighs_as_much_as_none():
+    several = np.array([[True, True]] * 3 + [[True, False]])
+    np.testing.assert_allclose(class_weights("balanced", several, ["a", "b"], True), [1, 1 / 3])
+
+
 def test_balanced_weights_find_the_rare_class():
     rng = np.random.default_rng(0)
     rare = rng.random(500) < 0.08
@@ -212,6 +237,53 @@ def test_balanced_weights_find_the_rare_class():
         share.append((model.predict(["odd film"] * 1)[0] == "rare", model.predict_proba(["odd film"])[0, 0]))
     assert share[0][1] < share[1][1]
     assert [bool(found) for found, _ in share] == [False, True]
+
+
+def read(texts, labels, unlabelled=()):
+    return Corpus.read(from_lists(texts, labels), unlabelled, "words", 100, None, 0)
+
+
+def test_texts_alike_but_for_case_are_on_one_side(monkeypatch):
+    parts = []
+    monkeypatch.setattr(class_corpus, "split", lambda *given: parts.extend(class_data.split(*given)) or parts)
+    read([f"{text} {i}" for i in range(30) for text in ("The film", "the FILM")], [0, 0, 1, 1] * 15)
+    assert sorted(parts[1]) == sorted({i for row in parts[1] for i in (row, row ^ 1)})
+    assert len(parts[1]) == 8
+
+
+def test_texts_that_measure_are_not_among_the_unlabelled_ones(capsys):
+    texts, labels = coloured(40, "red", "green"), [0, 1] * 20
+    corpus = TextClassifier(words="words").training_data(
+        texts, labels, Report(), unlabelled=[*map(str.upper, texts), "one more"]
+    )
+    assert len(corpus.held) == 4
+    assert len(corpus.unlabelled) == 37
+    assert capsys.readouterr().err.endswith(
+        "\n4 unlabelled texts left out, being among those held back to measure.\n"
+    )
+
+
+class Rules:
+    """Baselines that say nothing."""
+
+    def logits(self, codes):
+        return {TF_IDF: np.zeros((len(codes), 2))}
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_teacher_of_weighted_classes_labels_as_if_they_were_not(monkeypatch, several):
+    """What the pupil's loss makes of its labels, with the weights, is what the teacher thought."""
+    said = np.array([[1.0, -0.5], [0.2, 0.3]])
+    monkeypatch.setattr(teaching, "ClassNetwork", lambda *_: lambda codes: said)
+    monkeypatch.setattr(teaching, "fit_scales", lambda *_: (1.0, 0.0))
+    own = Coded((np.array([2]),), np.array([[True, False]]) if several else np.array([0]))
+    weights, texts = np.array([4.0, 0.5]), (np.array([2]), np.array([3]))
+    corpus = Corpus(None, ("a", "b"), several, own, own, texts, weights, Rules(), None)
+    labels = teaching.taught(corpus, ModelFile("labels", {}, {}, {}, {}, "")).training.classes[1:]
+    pupil = torch.tensor(said, requires_grad=True)
+    loss = class_fit.loss_of(ClassConfig(9, 2, several), 0.0, weights)
+    loss(pupil, torch.from_numpy(labels).double()).backward()
+    np.testing.assert_allclose(pupil.grad, 0, atol=1e-6)
 
 
 def test_language_first(tmp_path, capsys):
@@ -314,7 +386,7 @@ def test_a_run_that_was_killed_after_its_teacher_goes_on_with_the_labels(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["l.elman"]
 
 
-def test_ngrams_help_where_words_tell_all():
+def test_ngrams_help_where_words_tell_all(monkeypatch):
     texts, labels = coloured(200, "red", "green"), [0, 1] * 100
     plain, beside = (
         TextClassifier(**SMALL, ngrams=ngrams).fit(texts, labels, epochs=0.2, progress=False)
@@ -322,6 +394,65 @@ def test_ngrams_help_where_words_tell_all():
     )
     assert beside.evaluate(texts, labels).table["elman"]["log_loss"] < 0.1
     assert plain.evaluate(texts, labels).table["elman"]["log_loss"] > 0.2
+    logits, times = Baselines.logits, []
+    monkeypatch.setattr(Baselines, "logits", lambda *given: times.append(1) or logits(*given))
+    assert beside.evaluate(texts, labels).table["elman"]["accuracy"] == beside.score(texts, labels)
+    assert len(times) == 2  # once for each of the two
+
+
+def some_texts(*lengths):
+    rng = np.random.default_rng(0)
+    return tuple(rng.integers(2, 9, n).astype(np.int32) for n in lengths)
+
+
+def some_model(seed, **sizes):
+    model = ClassModel(ClassConfig(9, 2, hidden_size=3, embedding_size=4, **sizes)).eval()
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(-1, 1, generator=rng)
+    return model
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_model_is_calibrated_by_its_own_logits(after):
+    """However often other weights were measured since, and where that was broken off."""
+    kept, other = some_model(0), some_model(1)
+    codes = some_texts(*[5, 1, 30, 2] * 25)
+    tensors = {name: tensor.numpy() for name, tensor in kept.state_dict().items()}
+    logits = ClassNetwork(asdict(kept.config), tensors)(codes)
+    classes = logits.argmax(1) ^ (np.arange(100) % 5 == 0)
+    part = Coded(codes, classes)
+    run = ClassRun(
+        part, part, kept.config, 8, 0.0, None, None, Settings(1e-3, None, 1.0), 0, {}, {}, {}, {}, None
+    )
+    with torch.inference_mode():
+        loss = sum(loss for loss, _ in run._measure(kept, 90)) / 90
+        for _ in range(after):
+            list(run._measure(other, 90))
+        next(run._measure(other, None))
+    file = run.model_file(Result(tensors, "interrupted", loss, 90, 0.0, 1, 1, 1, 1.0, []))
+    expected = fit_scales([logits[:90]], classes[:90], False)
+    assert 0.1 < expected[0] < 10
+    np.testing.assert_allclose(file.tensors["scales"], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "feedforward"])
+def test_measuring_is_by_so_many_words_and_long_texts_are_read_in_parts(monkeypatch, cell):
+    """The same losses, whatever lies beside a text; and no more words at once than fit, but of one text alone."""
+    part = Coded(some_texts(*[1] * 50, 90, 400, 30, 31), np.arange(54) % 2)
+    model, sizes = some_model(0, cell=cell), []
+
+    def losses():
+        with torch.inference_mode():
+            return sum(loss for loss, _ in ClassMeasure(part, False)(model, None))
+
+    whole, forward = losses(), model.forward
+    monkeypatch.setattr(model, "forward", lambda x: sizes.append(x[1:].numel()) or forward(x))
+    for module in (class_data, class_fit):
+        monkeypatch.setattr(module, "AT_ONCE", 64)
+    assert losses() == pytest.approx(whole, abs=1e-4)
+    assert sizes == [50, 62] + [90, 400] * (cell == "feedforward")
 
 
 def test_vectors(tmp_path):
@@ -399,7 +530,7 @@ def test_cross_validation_and_pipelines():
         (["a", "b", "c", "d"], [0.5, 0.5, 1.0, 1.0], r"is a measure, no class"),
         (["a", "b", "c", "d"], [0, float("nan"), 1, 1], r"row 1 has no label"),
         (["", " ", "", ""], [0, 0, 1, 1], r"all texts are empty"),
-        (["a", "a", "b", "b"], [0, 0, 1, 1], r"every class has only one text, however often"),
+        (["a", "a", "b", "b"], [0, 0, 1, 1], r"each is the only one of a class, however"),
     ],
 )
 def test_data_that_cannot_be_used(texts, labels, message):
@@ -428,6 +559,12 @@ def test_unfitted_and_unseen(trained):
         TextClassifier().predict(["a"])
     with pytest.raises(ElmanError, match=r"the label 'meh' is none of the model's classes"):
         trained.evaluate(["a"], ["meh"])
+    with pytest.raises(ElmanError, match=r"^row 1 has 2 labels, and the model gives each text one: leave"):
+        trained.evaluate(["good", "bad"], [("praise",), ("blame", "praise")])
+    with pytest.raises(ElmanError, match=r"^row 1 has 0 labels"):
+        trained.evaluate(["good", "bad"], [["praise"], []])
+    with pytest.raises(ElmanError, match=r"a list of labels, not of lists"):
+        trained.score(["good", "bad"], [("praise",), ("blame",)])
     with pytest.raises(ElmanError, match=r"row 0 is 3, not text"):
         trained.predict([3])
     with pytest.raises(ElmanError, match=r"texts must be a list"):

@@ -18,6 +18,7 @@ from elman.baseline import Baseline
 from elman.checkpoint import load, save
 from elman.codec import Characters
 from elman.data import ElmanError, TextFile
+from elman.series_data import write_csv
 
 TEXT = "the quick brown fox jumps over the lazy dog\nand the lazy dog sleeps on the brown log\n" * 40
 ELMAN = [sys.executable, "-m", "elman"]
@@ -479,6 +480,20 @@ def test_the_demo_of_series_beats_simple_rules(capsys, tmp_path, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "unique_id,ds,median,lo-95,hi-95,lo-80,hi-80"
     assert len(lines) == 1 + 3 * 14
+
+
+def test_the_demo_of_series_replaces_no_table_but_its_own(capsys, tmp_path, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"unique_id": ["a"], "ds": pandas.to_datetime(["2024-01-01"]), "y": [1.0]})
+    monkeypatch.setattr(demo, "weather", lambda: frame)
+    monkeypatch.setattr(elman.Forecaster, "fit", lambda *_, **__: pytest.fail("trained"))
+    (tmp_path / "sales.csv").write_text("mine\n")
+    said = refused(capsys, "demo", "series", "-o", tmp_path / "sales.elman")
+    assert "sales.csv exists and would be overwritten by the demo's table" in said
+    assert (tmp_path / "sales.csv").read_text() == "mine\n"
+    write_csv(tmp_path / "sales.csv", frame)
+    with pytest.raises(pytest.fail.Exception, match="trained"):
+        cli.main(["demo", "series", "-o", str(tmp_path / "sales.elman")])
 
 
 def test_the_demo_of_series_without_its_weather(capsys, monkeypatch):

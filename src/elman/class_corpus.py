@@ -48,17 +48,21 @@ class Corpus:
     ) -> "Corpus":
         """Cleans, splits, learns the words of what is trained on, encodes, and fits the baselines.
 
-        Raises ElmanError where the classes cannot be learned or weighted, and where what the baselines need is missing.
+        Of the unlabelled texts, those that are held back among the labelled ones are left out. Raises ElmanError where
+        the classes cannot be learned or weighted, and where what the baselines need is missing.
         """
         texts, more = list(map(clean, data.texts)), list(map(clean, unlabelled))
         classes = data.classes
         targets = class_numbers(data.labels, classes, data.several)
         weights = class_weights(class_weight, targets, classes, data.several)
-        rows, held = split(texts, targets, seed)
+        seen = fingerprints(texts)
+        rows, held = split(seen.tolist(), targets, seed)
         if not len(held):
             raise ElmanError(
-                "every class has only one text, however often: none can be held back to measure. Give different texts."
+                "no text can be held back to measure: each is the only one of a class, however often it comes. Give "
+                "different texts."
             )
+        more = [more[i] for i in np.flatnonzero(~np.isin(fingerprints(more), seen[held]))]
         words = Words.fit([*(texts[i] for i in rows), *more], size, kind)
         coded = Coded(tuple(filled(words.encode_all(texts))), targets)
         training, measuring = coded.pick(rows), coded.pick(held)
@@ -68,7 +72,7 @@ class Corpus:
         )  # fmt: skip
         return cls(
             words, classes, data.several, training, measuring, tuple(filled(words.encode_all(more))), weights,
-            baselines, fingerprints(texts),
+            baselines, seen,
         )  # fmt: skip
 
     @cached_property
@@ -103,8 +107,8 @@ def class_numbers(labels: Sequence[Any], classes: Sequence[Any], several: bool) 
 def class_weights(
     wanted: ClassWeight, targets: npt.NDArray[Any], classes: Sequence[Any], several: bool
 ) -> npt.NDArray[np.float64] | None:
-    """(C,): "balanced" is N / (C · count) as in scikit-learn; of several labels, texts without by texts with. Raises
-    ElmanError for weights that are not above 0, and for names that are no classes."""
+    """(C,): "balanced" is N / (C · count) as in scikit-learn; of several labels, texts without by texts with, and 1 for
+    a label that all have. Raises ElmanError for weights that are not above 0, and for names that are no classes."""
     if wanted is None:
         return None
     if isinstance(wanted, Mapping):
@@ -120,6 +124,10 @@ def class_weights(
     if wanted != "balanced":
         raise ElmanError(f'class_weight must be None, "balanced" or a dictionary, not {wanted!r}.')
     n = len(targets)
-    counts = targets.sum(0) if several else np.bincount(targets, minlength=len(classes))
-    found: npt.NDArray[np.float64] = (n - counts) / counts if several else n / (len(classes) * counts)
+    found: npt.NDArray[np.float64]
+    if several:
+        counts = targets.sum(0)
+        found = np.where(counts < n, (n - counts) / counts, 1.0)
+    else:
+        found = n / (len(classes) * np.bincount(targets, minlength=len(classes)))
     return found

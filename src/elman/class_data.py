@@ -6,6 +6,7 @@ Knows codes and class numbers; neither the texts they came from nor torch.
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ Codes = npt.NDArray[np.int32]
 UNKNOWN = 1  # what a text without words is read as
 HELD_OUT = 0.1
 MOST_HELD_OUT = 5_000
+FEW = 10  # classes, of which one text each may be held out where that is more than the share
 LONGEST = 1_024  # words of a text that one training step reads: of longer texts, another stretch each time
 AT_ONCE = 32_768  # words in a batch, padding included: bounds the memory
 
@@ -63,27 +65,61 @@ def padded(codes: Sequence[Codes]) -> npt.NDArray[np.int64]:
     return rows
 
 
-def split(texts: Sequence[str], classes: npt.NDArray[Any], seed: int) -> tuple[npt.NDArray[np.int64], ...]:
-    """(rows that train, rows that measure): a tenth of every class, 5,000 at most in all, one at least of each.
+def split(
+    same: Sequence[Any], classes: npt.NDArray[Any], seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(rows that train, rows that measure): a tenth of every class, 5,000 at most in all.
 
-    Texts that are the same stay together, so that what measures was not trained on.
+    `same` (N,) has equal values for texts that are the same: these stay together, so that what measures was not trained
+    on. Of a class too small for a tenth, one text measures; where such classes are many, only of some, drawn at random,
+    until there is a tenth of all texts. Where texts may have several labels, those with the same ones are a class, and
+    all such classes that are too small are one together. What trains has every label.
     """
     rng = np.random.default_rng(seed)
+    share = min(HELD_OUT, MOST_HELD_OUT / max(1, len(same)))
+    strata = _strata(same, classes, share)
+    quotas = [round(share * len(stratum)) for stratum in strata]
+    small = [k for k, quota in enumerate(quotas) if not quota]
+    room = max(FEW, round(share * sum(map(len, strata))) - sum(quotas))
+    order = list(range(len(strata)))
+    if len(small) > room:
+        order = [*np.flatnonzero(quotas), *rng.permutation(small)]
+    left = _counts(classes)
+    held: list[int] = []
+    for k in order:
+        wanted = quotas[k] or min(1, room)
+        for i in rng.permutation(len(strata[k])):
+            if not wanted:
+                break
+            own = _counts(classes[strata[k][i]], len(left))
+            if (left > own)[own > 0].all():
+                held += strata[k][i]
+                left, wanted, room = left - own, wanted - 1, room - (not quotas[k])
+    measuring = rng.permutation(np.array(held, np.int64))
+    return np.setdiff1d(np.arange(len(same)), measuring), measuring
+
+
+def _strata(same: Sequence[Any], classes: npt.NDArray[Any], share: float) -> list[list[list[int]]]:
+    """Of each class, the rows of each text: of one that comes with several classes, all are in the first."""
     keys: list[Any] = list(map(bytes, classes)) if classes.ndim > 1 else classes.tolist()
-    first: dict[str, int] = {}
+    first: dict[Any, int] = {}
     groups: dict[Any, dict[int, list[int]]] = {}
-    for i, text in enumerate(texts):
+    for i, text in enumerate(same):
         root = first.setdefault(text, i)
         groups.setdefault(keys[root], {}).setdefault(root, []).append(i)
-    share = min(HELD_OUT, MOST_HELD_OUT / max(1, len(texts)))
-    held: list[int] = []
-    for same in groups.values():
-        roots = list(same)
-        if len(roots) > 1:
-            some = rng.permutation(len(roots))[: max(1, round(share * len(roots)))]
-            held += [i for k in some for i in same[roots[k]]]
-    measuring = rng.permutation(np.array(held, np.int64))
-    return np.setdiff1d(np.arange(len(texts)), measuring), measuring
+    strata = [list(group.values()) for group in groups.values()]
+    if classes.ndim == 1:
+        return strata
+    small = [stratum for stratum in strata if not round(share * len(stratum))]
+    large = [stratum for stratum in strata if round(share * len(stratum))]
+    return [*large, list(chain.from_iterable(small))] if small else large
+
+
+def _counts(classes: npt.NDArray[Any], least: int = 0) -> npt.NDArray[np.int64]:
+    """How many texts have each class (C,)."""
+    several = classes.ndim > 1
+    found: npt.NDArray[np.int64] = classes.sum(0) if several else np.bincount(classes, minlength=least)
+    return found
 
 
 class TextBatches:
@@ -95,7 +131,7 @@ class TextBatches:
     def __init__(self, data: Coded, batch_size: int, seed: int) -> None:
         self.data, self.seed = data, seed
         self.lengths = np.array([min(len(codes), LONGEST) for codes in data.codes])
-        self.borders = _borders(np.sort(self.lengths), batch_size)
+        self.borders = borders(np.sort(self.lengths), batch_size)
         self.steps_per_epoch = len(self.borders) + 1
 
     def iterate(self, start: int = 0) -> Iterator[Texts]:
@@ -120,11 +156,11 @@ class TextBatches:
         return Texts(padded(stretches), self.data.classes[rows])
 
 
-def _borders(lengths: npt.NDArray[np.int64], batch_size: int) -> list[int]:
+def borders(lengths: npt.NDArray[np.int64], batch_size: int) -> list[int]:
     """Where batches of texts, sorted by length, end: at batch_size texts or AT_ONCE words."""
-    borders, begun = [], 0
+    found, begun = [], 0
     for i, length in enumerate(lengths):
         if i > begun and (i - begun == batch_size or (i - begun + 1) * length > AT_ONCE):
-            borders.append(i)
+            found.append(i)
             begun = i
-    return borders
+    return found

@@ -6,6 +6,7 @@ came from and the file they go to are `classify`'s.
 
 import math
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,16 +22,19 @@ from torch import Tensor, nn
 from elman import __version__
 from elman.checkpoint import ModelFile, load
 from elman.class_config import ClassConfig
-from elman.class_data import Coded, Codes, TextBatches, padded
+from elman.class_data import AT_ONCE, Coded, Codes, TextBatches, borders, padded
 from elman.class_measures import fit_scales
 from elman.class_model import ClassModel, LanguageModel, for_classifier
+from elman.class_network import ClassNetwork
 from elman.data import Batches
 from elman.schedule import Settings
+from elman.sizes import CELLS
 from elman.training import Job, Result, SeededRun
 
 Tensors = Mapping[str, npt.NDArray[Any]]
+Found = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]  # logits (n, C), of which texts (n,)
 
-_AT_ONCE = 64  # texts measured at a time
+_MEASURED_AT_ONCE = 64  # texts, at most
 _STREAMS, _CHUNK = 64, 64  # of the language model: texts read side by side, words between two updates
 _MEASURED = 5_000  # words that tell how well the language is known: exactly, which is dear
 _LEAST = 600  # texts that tell which weights are best
@@ -80,15 +84,20 @@ class ClassRun(SeededRun):
         _begin_with(model, self.initial)
         batches = TextBatches(self.training, self.batch_size, self.seed)
         loss = loss_of(self.config, self.smoothing, self.weights)
-        return Job(model, loss, batches, self._measure, len(self.held), least=_LEAST)
+        return Job(model, loss, batches, self._measure, len(self.held), least=_LEAST, count=len)
 
     def model_file(self, result: Result) -> ModelFile:
-        logits, rows = self._measure.found()
+        logits, rows = self._measure.found(result.validation) or self._judged(result)
         parts = [logits] if self.beside is None else [logits, self.beside[rows]]
         scales = fit_scales(parts, self.held.classes[rows], self.config.several)
         tensors = dict(result.weights) | dict(self.tensors) | {"scales": scales.astype(np.float32)}
         training = result.figures(self.settings) | {"validation_texts": result.validation_items} | self.about
         return ModelFile("labels", tensors, asdict(self.config), self.codec, training, __version__)
+
+    def _judged(self, result: Result) -> Found:
+        """Of weights that were measured too long ago: those kept when Ctrl-C came, or before a run was resumed."""
+        codes = self.held.codes[: result.validation_items]
+        return ClassNetwork(asdict(self.config), result.weights)(codes), np.arange(len(codes))
 
 
 def loss_of(
@@ -108,29 +117,41 @@ def loss_of(
 
 
 class ClassMeasure:
-    """The -log p of the texts that measure, as `validation.Measure` has it. Remembers the logits of the last time."""
+    """The -log p of the texts that measure, as `validation.Measure` has it. Remembers the logits of the last two times
+    that were not broken off: of the weights and of their average."""
 
     def __init__(self, held: Coded, several: bool) -> None:
         self.held, self.several = held, several
-        self._logits: list[npt.NDArray[np.float32]] = []
-        self._rows = np.zeros(0, np.int64)
+        self._last: deque[tuple[float, Found]] = deque(maxlen=2)
 
     def __call__(self, model: nn.Module, items: int | None) -> Iterator[tuple[float, int]]:
-        count = len(self.held) if items is None else min(items, len(self.held))
-        self._rows = np.argsort([len(codes) for codes in self.held.codes[:count]], kind="stable")
-        self._logits = []
-        device = next(model.parameters()).device
-        for at in range(0, count, _AT_ONCE):
-            some = self.held.pick(self._rows[at : at + _AT_ONCE])
-            logits, _ = model(torch.from_numpy(padded(some.codes)).to(device))
-            self._logits.append(logits.cpu().numpy())
-            targets = torch.from_numpy(some.classes).to(device)
-            yield float(nats(logits, targets, self.several).sum()), len(some)
+        assert isinstance(model, ClassModel)
+        lengths = np.array([len(codes) for codes in self.held.codes[:items]])
+        rows = np.argsort(lengths, kind="stable")
+        found: list[npt.NDArray[np.float32]] = []
+        total, left = 0.0, len(rows)
+        for some in np.split(rows, borders(lengths[rows], _MEASURED_AT_ONCE)):
+            logits = _logits(model, [self.held.codes[i] for i in some])
+            loss = float(nats(logits, torch.from_numpy(self.held.classes[some]), self.several).sum())
+            found.append(logits.numpy())
+            total, left = total + loss, left - len(some)
+            if not left:
+                self._last.append((total / len(rows), (np.concatenate(found), rows)))
+            yield loss, len(some)
 
-    def found(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """(logits (n, C), of which texts (n,)) of the last time."""
-        logits = np.concatenate(self._logits)
-        return logits, self._rows[: len(logits)]
+    def found(self, loss: float) -> Found | None:
+        """Of the time whose mean loss that was; None where it is forgotten."""
+        return next((found for mean, found in self._last if mean == loss), None)
+
+
+def _logits(model: ClassModel, codes: Sequence[Codes]) -> Tensor:
+    """Logits (B, C) of texts, on the CPU. A text that is longer than a batch may be is read in parts."""
+    if len(codes[0]) > AT_ONCE and model.config.cell in CELLS:
+        tensors = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+        return torch.from_numpy(ClassNetwork(asdict(model.config), tensors)(codes))
+    device = next(model.parameters()).device
+    logits: Tensor = model(torch.from_numpy(padded(codes)).to(device))[0]
+    return logits.cpu()
 
 
 def nats(logits: Tensor, targets: Tensor, several: bool) -> Tensor:

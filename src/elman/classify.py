@@ -26,11 +26,12 @@ from elman.class_measures import THRESHOLD, probabilities
 from elman.class_network import ClassNetwork
 from elman.cleaning import clean, fingerprints
 from elman.data import ElmanError
-from elman.labelled import from_lists, read_labelled, read_texts
+from elman.labelled import Labelled, from_lists, read_labelled, read_texts
 from elman.progress import Report
 from elman.runs import check_budget
 from elman.schedule import Settings
 from elman.sizes import check_sizes
+from elman.tables import counted
 from elman.text_sources import listed
 from elman.trajectory import Trajectory
 from elman.vectors import read_vectors
@@ -171,9 +172,13 @@ class TextClassifier:
         report.line(
             f"{len(data.texts):,} texts, {len(data.classes)} classes: learning their words, and what is to beat"
         )
-        return Corpus.read(
-            data, more.texts if more else (), self.words, self.vocabulary_size, self.class_weight, self.seed
-        )
+        texts = more.texts if more else ()
+        corpus = Corpus.read(data, texts, self.words, self.vocabulary_size, self.class_weight, self.seed)
+        if held := len(texts) - len(corpus.unlabelled):
+            report.line(
+                f"{counted(held, 'unlabelled text')} left out, being among those held back to measure."
+            )
+        return corpus
 
     def beginning(self, corpus: Corpus) -> dict[str, npt.NDArray[Any]]:
         """Tensors that the network begins with: an embedding of pretrained vectors, with random ones for words without.
@@ -309,7 +314,12 @@ class TextClassifier:
             )
         if self._several:
             return float(np.mean([set(a) == set(b) for a, b in zip(predicted, y, strict=True)]))
-        return float(np.mean(predicted == np.asarray(y)))
+        truth = np.asarray(y)
+        if truth.ndim != 1:
+            raise ElmanError(
+                "the classifier gives each text one label: y must be a list of labels, not of lists."
+            )
+        return float(np.mean(predicted == truth))
 
     def trajectory(self, text: str) -> Trajectory:
         """The probabilities after each word of a text: of the text that ends there, as the classifier sees it.
@@ -335,7 +345,8 @@ class TextClassifier:
     ) -> Evaluation:
         """Accuracy, F1, log loss, calibration and the most confident mistakes on labelled texts, beside the baselines.
 
-        Takes what `fit` takes. Raises ElmanError for a label that is not among the classes, and what reading raises.
+        Takes what `fit` takes. Raises ElmanError for a label that is not among the classes, for several labels a text
+        where the classifier gives one, and what reading raises.
         """
         classes = self._classes
         data = (
@@ -343,16 +354,28 @@ class TextClassifier:
             if y is None
             else from_lists(X, y, classes=classes)
         )
+        truth = class_numbers(self._fitting(data), classes, self._several)
         texts = list(map(clean, data.texts))
         codes = filled(self._words.encode_all(texts))
         rules = self._rules.logits(codes) if self._rules else {}
-        logits = {"elman": self._logits(codes)} | rules
-        labels = [(one,) for one in data.labels] if self._several and not data.several else data.labels
+        logits = {"elman": self._logits(codes, rules.get(TF_IDF))} | rules
         seen = int(np.isin(fingerprints(texts), self.file.tensors["seen"]).sum())
-        return evaluation(
-            logits, class_numbers(labels, classes, self._several), data.texts, data.places, classes, self._several,
-            seen, data.notes,
-        )  # fmt: skip
+        return evaluation(logits, truth, data.texts, data.places, classes, self._several, seen, data.notes)
+
+    def _fitting(self, data: Labelled) -> Sequence[Any]:
+        """The labels, in tuples where there may be several. Raises ElmanError for a text that has not just one, where
+        there may not."""
+        if data.several == self._several:
+            return data.labels
+        if self._several:
+            return [(one,) for one in data.labels]
+        for i, group in enumerate(data.labels):
+            if len(group) != 1:
+                raise ElmanError(
+                    f"{data.places(i)} has {counted(len(group), 'label')}, and the model gives each text one: leave "
+                    "such rows out, or train a model on several labels a text."
+                )
+        return [one for (one,) in data.labels]
 
     # scikit-learn's protocol
 
@@ -438,14 +461,18 @@ class TextClassifier:
         """Codes of the words of each text; of one without any, that of an unknown word."""
         return filled(self._words.encode_all(list(map(clean, texts))))
 
-    def _logits(self, codes: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float64]:
-        """Calibrated logits (N, C): the network's, and where the model has n-grams, theirs."""
+    def _logits(
+        self, codes: Sequence[npt.NDArray[np.int32]], ngrams: npt.NDArray[np.float64] | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Calibrated logits (N, C): the network's, and where the model has n-grams, theirs, known or not."""
         tensors = self.file.tensors
         scales = tensors["scales"].astype(np.float64)
         found: npt.NDArray[np.float64] = scales[0] * self._network(codes)
         if len(scales) > 1:
-            assert self._rules is not None
-            found = found + scales[1] * self._rules.logits(codes)[TF_IDF]
+            if ngrams is None:
+                assert self._rules is not None
+                ngrams = self._rules.logits(codes)[TF_IDF]
+            found = found + scales[1] * ngrams
         return found
 
 

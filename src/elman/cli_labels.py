@@ -246,6 +246,7 @@ def demo_sentiment(
     check_writable(output)
     training, test = reviews()
     table = output.with_suffix(".csv")
+    common.check_demo(output, table, lambda path: write_reviews(path, test))
     classifier = TextClassifier(seed=seed)
     classifier.fit(*zip(*training, strict=True), minutes=minutes, output=output)
     write_reviews(table, test)

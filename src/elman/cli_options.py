@@ -1,8 +1,9 @@
 """What the commands of several jobs share: options, where a model goes, the budget, one way to end."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import typer
@@ -65,3 +66,21 @@ def end_of(training: dict[str, Any]) -> None:
     """Ends the command with the exit code of Ctrl-C where that stopped the training."""
     if training["stopped"] == "interrupted":
         raise typer.Exit(130)
+
+
+def check_demo(output: Path, table: Path, write: Callable[[Path], None]) -> None:
+    """Raises ElmanError where a demo's table, which `write` writes beside the model, would replace another file."""
+    if output == table:
+        raise ElmanError(
+            f"{output} is where the demo's table goes: give the model a name that ends in .elman."
+        )
+    if not table.exists():
+        return
+    with TemporaryDirectory() as folder:
+        write(Path(folder, table.name))
+        same = table.is_file() and table.read_bytes() == Path(folder, table.name).read_bytes()
+    if not same:
+        raise ElmanError(
+            f"{table} exists and would be overwritten by the demo's table: move it, or give the model another name "
+            "with -o."
+        )

@@ -144,6 +144,7 @@ def demo_series(
     frame = weather()
     common.budget(minutes, None)
     table, windows, horizon = output.with_suffix(".csv"), 4, 14
+    common.check_demo(output, table, lambda path: write_csv(path, frame))
     model = Forecaster(horizon, seed=seed)
     model.fit(frame.groupby("unique_id").head(-windows * horizon), output=output, minutes=minutes)
     write_csv(table, frame)

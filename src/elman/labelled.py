@@ -193,9 +193,9 @@ def _labels(
     values = _stripped(
         [cell.item() if isinstance(cell, np.generic) else cell for cell in cells], where, plain, notes
     )
-    if plain and not (classes and isinstance(classes[0], str)):
-        values = _typed(values)
-    _check_kinds(values := _whole(values, where, notes), where)
+    if plain:
+        values = _typed(values) if classes is None else [_typed_as(classes[0], value) for value in values]
+    _check_kinds(values := _whole(values, where, notes), where, mixed=classes is not None)
     following = iter(values)
     return [tuple(dict.fromkeys(itertools.islice(following, len(group)))) for group in groups]
 
@@ -222,6 +222,13 @@ def _typed(values: list[str]) -> list[Any]:
     return list(map(float, values)) if all(map(_NUMBER.fullmatch, values)) else list(values)
 
 
+def _typed_as(known: Any, value: str) -> Any:
+    """A file's plain text as what `known` is; as text where it is nothing of that type."""
+    kinds = {int: (int, float), bool: (bool,)}.get(_kind(known), ())
+    [typed] = _typed([value])
+    return typed if _kind(typed) in kinds else value
+
+
 def _whole(values: list[Any], place: Place, notes: list[str]) -> list[Any]:
     """Whole numbers as int. Raises ElmanError for other numbers."""
     floats = [i for i, value in enumerate(values) if isinstance(value, float)]
@@ -240,8 +247,8 @@ def _kind(value: Any) -> Any:
     return next((kind for kind in _KINDS if isinstance(value, kind)), None)
 
 
-def _check_kinds(values: list[Any], place: Place) -> None:
-    """Raises ElmanError for labels of mixed type, and of types that are none of classes."""
+def _check_kinds(values: list[Any], place: Place, mixed: bool) -> None:
+    """Raises ElmanError for labels of types that are none of classes and, unless they may be `mixed`, of mixed type."""
     for i, value in enumerate(values):
         kind = _kind(value)
         if kind is None:
@@ -251,7 +258,7 @@ def _check_kinds(values: list[Any], place: Place) -> None:
             )
         if kind is str:
             _check_writable(value, place, i)
-        if kind is not _kind(values[0]):
+        if not mixed and kind is not _kind(values[0]):
             raise ElmanError(
                 f"the labels are of mixed type: {values[0]!r} in {place(0)}, {value!r} in {place(i)}. Write all of "
                 "them as text, or all as numbers."

@@ -4,7 +4,8 @@ all.
 The labels are probabilities, so that doubt is learned as doubt (Lee, "Pseudo-label", 2013; Hinton et al., "Distilling
 the knowledge in a neural network", 2015; Xie et al., "Self-training with noisy student", 2020: the pupil learns under
 dropout, from a teacher without). The teacher is the network and the regression on words and pairs of words together:
-what the regression alone knows the pupil learns too. Torch-free.
+what the regression alone knows the pupil learns too. Where classes have weights, so has the world that the teacher
+speaks of: its labels are taken back to the one that is, since the pupil's loss weights them again. Torch-free.
 """
 
 from dataclasses import replace
@@ -28,6 +29,8 @@ def taught(corpus: Corpus, teacher: ModelFile) -> Corpus:
     scales = fit_scales(held, corpus.held.classes, corpus.several)
     texts = corpus.unlabelled
     logits = scales[0] * network(texts) + scales[1] * corpus.baselines.logits(texts)[TF_IDF]
+    if corpus.weights is not None:
+        logits = logits - np.log(corpus.weights)
     own = _as_probabilities(corpus.training.classes, len(corpus.classes))
     classes = np.concatenate((own, probabilities(logits, corpus.several).astype(np.float32)))
     return replace(corpus, training=Coded((*corpus.training.codes, *texts), classes))

@@ -187,11 +187,12 @@ def _lines(source: str | os.PathLike[str]) -> list[Any]:
 
 
 def listed(values: Any, what: str) -> list[Any]:
-    """The values of a list, an array, or a pandas or polars Series; None where pandas has none."""
+    """The values of a list, an array, or a Series, an index or an array of pandas or polars; None where pandas has
+    none."""
     if isinstance(values, (str, bytes, dict)) or getattr(values, "ndim", 1) != 1:
         raise ElmanError(f"{what} must be a list with one item for each text, not {reprlib.repr(values)}.")
     if hasattr(values, "isna"):
-        values = values.astype(object).where(values.notna(), None)
+        return [None if gone else value for value, gone in zip(values, values.isna(), strict=True)]
     for name in ("to_list", "tolist", "to_pylist"):
         if hasattr(values, name):
             return list(getattr(values, name)())
@@ -264,18 +265,25 @@ def _csv(name: str, text: str, tabs: bool) -> _Table:
 
 
 def _rows(name: str, text: str, delimiter: str, quoting: Any) -> tuple[list[list[str]], list[int]]:
-    """(the rows, the line that each begins on). Raises ElmanError unless all have the same fields."""
+    """(the rows, the line that each begins on). Raises ElmanError unless all have the same fields.
+
+    Blank lines are no rows; but below a single column's name, and above its last value, they are empty cells.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     limit = csv.field_size_limit(2**31 - 1)
     rows: list[list[str]] = []
     lines: list[int] = []
+    blank: list[int] = []
     line = 1
     try:
         for row in reader:
             if row:
-                rows.append(row)
-                lines.append(line)
+                rows += [[""] for _ in blank] + [row]
+                lines += [*blank, line]
+                blank = []
                 _check_fields(name, row, rows[0], line)
+            elif rows and len(rows[0]) == 1:
+                blank.append(line)
             line = reader.line_num + 1
     except csv.Error as error:
         raise ElmanError(
