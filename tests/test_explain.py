@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import elman
-from elman import series_network, subject
+from elman import attribution, series_network, subject
 from elman.data import ElmanError
 from elman.explanation import explain
+from elman.module_subject import ModuleSubject
 from elman.report import Report
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -97,6 +98,32 @@ def test_attribution_adds_up_and_points_at_what_matters(generator: elman.TextGen
     assert near > np.abs(found.values[:20]).sum()
 
 
+def test_attribution_is_of_as_many_steps_as_add_up() -> None:
+    """On the way from zeros a network with large recurrent weights is chaotic: all steps' gradients add to nothing."""
+    torch.manual_seed(0)
+    layer = nn.RNN(4, 64)
+    with torch.no_grad():
+        layer.weight_hh_l0.normal_(0, 0.2)
+    x = torch.randn(100, 1, 4) * 0.3
+    y = layer(x)[0][-1, 0].detach()
+    subject = ModuleSubject(layer, x)
+    question = subject.question()
+    assert question is not None
+    of_all = attribution._of_last(subject, question, 100)
+    assert abs(of_all.gap) > abs(of_all.output - of_all.baseline)
+    report = explain(layer, x)
+    found = report.attribution
+    assert found is not None
+    assert found.first == 100 - len(found.values) >= 50
+    assert found.output == pytest.approx(float(y.max()), abs=1e-6)
+    changed = x.clone()
+    changed[found.first :] = 0
+    with torch.no_grad():
+        assert found.baseline == pytest.approx(float(layer(changed)[0][-1, 0, y.argmax()]), abs=1e-5)
+    assert abs(found.gap) < 0.01 * np.abs(found.values).sum()
+    assert any(f"of the last {len(found.values)} step" in note for note in report.notes)
+
+
 def test_a_classifier(classifier: elman.TextClassifier) -> None:
     report = explain(classifier, BAD)
     assert report.kind == "labels"
@@ -115,23 +142,22 @@ def test_a_classifier(classifier: elman.TextClassifier) -> None:
     assert report.losses is None
 
 
-def test_a_long_text_is_attributed_as_a_whole(
+def test_a_long_text_is_asked_about_as_a_whole(
     classifier: elman.TextClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from elman import subjects
 
     text = f"{GOOD} " * 20 + f"{BAD} " * 4
-    p = float(classifier.predict_proba([text]).max())
-    found = explain(classifier, text).attribution
-    assert found is not None
-    assert (found.first, len(found.values)) == (0, len(text.split()))
-    assert found.output == pytest.approx(math.log(p / (1 - p)), abs=1e-3)
-    monkeypatch.setattr(subjects, "_WORDS", 50)
-    report = explain(classifier, text)
-    assert report.attribution is not None
-    assert len(report.attribution.values) == 50
-    assert report.attribution.output == pytest.approx(found.output, abs=1e-5)
-    assert any("last 50 words" in note for note in report.notes)
+    count, p = len(text.split()), float(classifier.predict_proba([text]).max())
+    for words, asked in ((2_000, count), (50, 50)):
+        monkeypatch.setattr(subjects, "_WORDS", words)
+        subject = subjects.LabelsSubject(classifier, text)
+        question = subject.question()
+        assert (question.first, len(question.entered), question.read) == (count - asked, asked, count)
+        with torch.no_grad():
+            answer = float(subject.answer(question.entered))
+        assert answer == pytest.approx(math.log(p / (1 - p)), abs=1e-3)
+        assert any("last 50 words" in note for note in subject.notes) == (asked == 50)
 
 
 def test_a_forecaster_with_covariates_that_are_known_ahead(

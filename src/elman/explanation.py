@@ -12,7 +12,7 @@ from elman.data import ElmanError
 from elman.features import tracked
 from elman.health import FEWEST, health
 from elman.memory import measure_memory
-from elman.report import Report
+from elman.report import Report, plural
 from elman.subject import Subject
 
 
@@ -48,9 +48,15 @@ def explain(
     notes = subject.notes
     if steps < FEWEST:
         notes += (f"{steps} steps are too few to judge units and gates: give a longer input",)
+    moved = attribute(subject)
+    if moved is not None and len(moved.values) < moved.asked:
+        notes += (
+            f"attribution is of the last {plural(len(moved.values), subject.step)}, while those before stay as they "
+            "are: of more it does not add up",
+        )
     return Report(
         subject.title, subject.kind, dict(subject.facts), subject.step, subject.steps, tuple(trace),
-        tracked(layers, features), memory, health(layers, trace, memory), attribute(subject), subject.guesses(),
+        tracked(layers, features), memory, health(layers, trace, memory), moved, subject.guesses(),
         subject.step_losses(), tuple(notes),
     )  # fmt: skip
 

@@ -140,9 +140,10 @@ class Attribution:
     first: int
     values: Floats
     output: float  # of the model, in `unit`, on the input
-    baseline: float  # on an input of zeros
+    baseline: float  # with zeros at these steps
     gap: float  # between the sum of values and output - baseline
     unit: str
+    asked: int = 0  # steps that were asked about: where there are fewer values, those of more do not add up
 
 
 @dataclass(frozen=True)

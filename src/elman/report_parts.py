@@ -35,7 +35,7 @@ OWN: Mapping[str, tuple[str, str]] = {
         "Pascanu, Mikolov and Bengio, 2013",
     ),
     "output": (
-        "the number that is explained, on this input; the baseline is that on an input of zeros.",
+        "the number that is explained, on this input; the baseline is that with zeros at the steps that are coloured.",
         "Sundararajan, Taly and Yan, 2017",
     ),
     "gap": (

@@ -111,7 +111,8 @@ def _attribution(report: Report) -> "Iterable[Text | str]":
     found = report.attribution
     if found is None:
         return
-    yield Text(safe(f"What moved the prediction: {found.prediction}"), "bold")
+    shown = plural(len(found.values), report.step)
+    yield Text(safe(f"What moved the prediction, of the last {shown}: {found.prediction}"), "bold")
     order = np.argsort(-np.abs(found.values), kind="stable")[:_LISTED]
     largest = max(1e-12, float(np.abs(found.values).max()))
     line = Text("  ")
@@ -126,6 +127,6 @@ def _attribution(report: Report) -> "Iterable[Text | str]":
         ).append("  ")
     yield line
     yield Text(
-        f"  in {found.unit}: {found.output:.3f}, on an input of zeros {found.baseline:.3f}, gap {found.gap:.3f}",
+        f"  in {found.unit}: {found.output:.3f}, with zeros there {found.baseline:.3f}, gap {found.gap:.3f}",
         "dim",
     )

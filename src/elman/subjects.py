@@ -231,9 +231,12 @@ class LabelsSubject:
         entered = self._embedded(self.codes[places]).requires_grad_(torch.is_grad_enabled())
         return Windowed(-self._log_p(entered), entered)
 
+    def _logits(self, entered: Tensor) -> Tensor:
+        """Calibrated (N, C)."""
+        return self.scale * self.model.logits(entered, torch.full((entered.shape[1],), len(entered)))
+
     def _log_p(self, entered: Tensor) -> Tensor:
-        logits = self.model.logits(entered, torch.full((entered.shape[1],), len(entered)))
-        logits = self.scale * logits
+        logits = self._logits(entered)
         return (F.logsigmoid(logits) if self.several else F.log_softmax(logits, dim=1))[:, self.asked]
 
     def question(self) -> Question | None:
@@ -245,8 +248,12 @@ class LabelsSubject:
         return Question(name, entered, first, "log-odds", len(self.codes))
 
     def answer(self, entered: Tensor) -> Tensor:
-        log_p = self._log_p(torch.cat((self._before.expand(-1, entered.shape[1], -1), entered)))
-        return log_p - torch.log1p(-log_p.exp().clamp(max=1 - 1e-6))
+        logits = self._logits(torch.cat((self._before.expand(-1, entered.shape[1], -1), entered)))
+        own = logits[:, self.asked]
+        if self.several:
+            return own
+        others = torch.arange(logits.shape[1]) != self.asked
+        return own - logits[:, others].logsumexp(1)
 
 
 def _labels(times: Any) -> tuple[str, ...]:
