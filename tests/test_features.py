@@ -85,3 +85,10 @@ def test_a_feature_lists_few_units() -> None:
     found = tracked([layer_of(np.repeat(ramp[:, None], 30, axis=1))], {"x": ramp, "y": ramp**2})
     assert sum(one.feature == "x" for one in found) == 5
     assert [one.feature for one in found[:5]] == ["x"] * 5
+
+
+def test_features_that_are_the_same_here_are_one() -> None:
+    text = "a line and no other, of some length"
+    values = np.arange(len(text), dtype=np.float64)
+    found = tracked([layer_of(values[:, None])], features.of_characters(text))
+    assert [one.feature for one in found] == ["position in the line"]

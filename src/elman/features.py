@@ -115,7 +115,9 @@ def tracked(layers: Sequence[Traced], features: Mapping[str, Floats]) -> tuple[T
     """The units whose value follows a feature beyond chance, strongest first: |r| > z / √n, with n the steps and z so
     large that among all pairs of units and features that follow nothing one in a hundred lists would hold one
     (Bonferroni; steps count as independent, which flatters slow units in short inputs)."""
-    names = [name for name, values in features.items() if np.ptp(values) > 0]
+    varying = [name for name, values in features.items() if np.ptp(values) > 0]
+    first = {features[name].tobytes(): name for name in reversed(varying)}  # of those that are the same here
+    names = [name for name in varying if name in first.values()]
     steps = len(next(iter(features.values()))) if features else 0
     if steps < _FEWEST or not names:
         return ()
