@@ -28,8 +28,9 @@ def file(name, loss, texts, stopped="interrupted", seconds=60.0):
 def made(monkeypatch, tmp_path):
     """A course whose teacher loses 0.1 nats on the first half of 10 texts, 0.5 on the other; and what it took."""
     taken, budgets = [], []
-    monkeypatch.setattr(class_course, "taught", lambda corpus, teacher: corpus)
-    monkeypatch.setattr(Course, "_losses", lambda self, teacher: np.repeat([0.1, 0.5], 5))
+    monkeypatch.setattr(class_course, "taught", lambda corpus, teacher, judged: corpus)
+    monkeypatch.setattr(class_course, "ClassNetwork", lambda model, tensors: lambda codes: None)
+    monkeypatch.setattr(Course, "_losses", lambda self, judged: np.repeat([0.1, 0.5], 5))
     codes = tuple(np.array([k]) for k in range(1000))
 
     def begin(teacher, offers, minutes=10.0, resume=False):

@@ -15,7 +15,6 @@ from sklearn.preprocessing import FunctionTransformer
 
 import elman
 from elman import class_corpus, class_course, class_data, class_fit, teaching
-from elman.checkpoint import ModelFile
 from elman.class_baseline import TF_IDF, Baselines
 from elman.class_config import ClassConfig
 from elman.class_corpus import Corpus, class_weights
@@ -274,12 +273,11 @@ class Rules:
 def test_a_teacher_of_weighted_classes_labels_as_if_they_were_not(monkeypatch, several):
     """What the pupil's loss makes of its labels, with the weights, is what the teacher thought."""
     said = np.array([[1.0, -0.5], [0.2, 0.3]])
-    monkeypatch.setattr(teaching, "ClassNetwork", lambda *_: lambda codes: said)
     monkeypatch.setattr(teaching, "fit_scales", lambda *_: (1.0, 0.0))
     own = Coded((np.array([2]),), np.array([[True, False]]) if several else np.array([0]))
     weights, texts = np.array([4.0, 0.5]), (np.array([2]), np.array([3]))
     corpus = Corpus(None, ("a", "b"), several, own, own, texts, weights, Rules(), None)
-    labels = teaching.taught(corpus, ModelFile("labels", {}, {}, {}, {}, "")).training.classes[1:]
+    labels = teaching.taught(corpus, lambda codes: said, said).training.classes[1:]
     pupil = torch.tensor(said, requires_grad=True)
     loss = class_fit.loss_of(ClassConfig(9, 2, several), 0.0, weights)
     loss(pupil, torch.from_numpy(labels).double()).backward()

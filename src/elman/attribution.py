@@ -5,6 +5,7 @@ gradients up. Then only the last steps go that way, while those before stay as t
 """
 
 import importlib.util
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -17,10 +18,8 @@ from elman.subject import Question, Subject
 
 _POINTS = (32, 256)  # on the way from zero to the input: of long windows and of short ones
 _STEPS = 8_192  # of all points' windows
-_GAP, _ROUNDING = (
-    0.05,
-    0.005,
-)  # of the output's change, and of all that moved it: the most that may be missing
+_GAP = 0.05  # of the output's change that may be missing, at most
+_ROUNDING = 0.005  # and of all that moved it
 _AT_ONCE = 4_096  # steps of windows, to bound the memory
 
 
@@ -36,12 +35,12 @@ def attribute(subject: Subject) -> Attribution | None:
     question = subject.question()
     if question is None:
         return None
-    count = len(question.entered)
+    asked = count = min(len(question.entered), question.most or len(question.entered))
     found = _of_last(subject, question, count)
     while count > 1 and not _adds_up(found):
         count = (count + 1) // 2
         found = _of_last(subject, question, count)
-    return found
+    return replace(found, asked=asked)
 
 
 def _adds_up(found: Attribution) -> bool:
@@ -59,18 +58,15 @@ def _of_last(subject: Subject, question: Question, count: int) -> Attribution:
         return subject.answer(torch.cat((before.expand(len(x), -1, -1), x), 1).transpose(0, 1))
 
     steps = entered.shape[1]
-    values = (
-        import_module("captum.attr")
-        .IntegratedGradients(answer)
-        .attribute(
-            last,
-            n_steps=min(max(_POINTS[0], _STEPS // steps), _POINTS[1]),
-            internal_batch_size=max(1, _AT_ONCE // question.read),
-        )
+    method = import_module("captum.attr").IntegratedGradients(answer)
+    values = method.attribute(
+        last,
+        n_steps=min(max(_POINTS[0], _STEPS // steps), _POINTS[1]),
+        internal_batch_size=max(1, _AT_ONCE // steps),
     )
     with torch.no_grad():
         output, baseline = (float(answer(x)) for x in (last, torch.zeros_like(last)))
     by_step = values[0].sum(-1).double().numpy()
     gap = float(by_step.sum() - (output - baseline))
     first = question.first + steps - count
-    return Attribution(question.name, first, by_step, output, baseline, gap, question.unit, steps)
+    return Attribution(question.name, first, by_step, output, baseline, gap, question.unit)

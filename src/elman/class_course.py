@@ -126,7 +126,7 @@ class Course:
         known = finished(path, about) if self.resume and path is not None else None
         if known is not None:
             self.report.line(f"The teacher is known already, from {path}")
-            if not self._pupil_begun():
+            if not self._begun():
                 self.take(known)
         elif self._learn_labels(budget) != "finished":
             return False
@@ -140,25 +140,25 @@ class Course:
         rate = run.batch_size * teacher.training["steps"] / max(1.0, teacher.training["seconds"])
         texts = self._as_many_as_are_read(rate)
         self.report.line(f"Labelling {len(texts):,} texts, to learn from all of them")
-        self.corpus = taught(replace(self.corpus, unlabelled=texts), teacher)
-        self.teacher, self.kept = teacher, teacher
-        self.losses = self._losses(teacher)
+        network = ClassNetwork(teacher.model, teacher.tensors)
+        judged = network(self.corpus.held.codes)
+        self.corpus = taught(replace(self.corpus, unlabelled=texts), network, judged)
+        self.teacher, self.losses = teacher, self._losses(judged)
         return True
 
-    def _pupil_begun(self) -> bool:
+    def _begun(self) -> bool:
+        """Whether a run that learns labels was killed or interrupted."""
         path = self._beside("resume")
         return path is not None and path.exists()
 
-    def _losses(self, teacher: ModelFile) -> npt.NDArray[np.floating[Any]]:
-        """Of each text that is held back, in nats (N,)."""
+    def _losses(self, judged: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+        """Of each text that is held back, in nats (N,), by logits (N, C)."""
         from torch import from_numpy
 
         from elman.class_fit import nats
 
-        held = self.corpus.held
-        logits = ClassNetwork(teacher.model, teacher.tensors)(held.codes)
         found: npt.NDArray[np.floating[Any]] = nats(
-            from_numpy(logits), from_numpy(held.classes), self.corpus.several
+            from_numpy(judged), from_numpy(self.corpus.held.classes), self.corpus.several
         ).numpy()
         return found
 
@@ -178,7 +178,7 @@ class Course:
     def _learn_labels(self, budget: Budget) -> str:
         """How it stopped."""
         # A run that is one of several may not have begun; one that is alone says that there is nothing to go on with.
-        go_on = self.resume and (self.alone or self._pupil_begun())
+        go_on = self.resume and (self.alone or self._begun())
         self.resume = self.resume and go_on
         carry_out(self._labels_run(budget), self.report, self.output, go_on, self.log, " nats per text")
         return str(self.offered)

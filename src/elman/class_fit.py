@@ -145,13 +145,12 @@ class ClassMeasure:
 
 
 def _logits(model: ClassModel, codes: Sequence[Codes]) -> Tensor:
-    """Logits (B, C) of texts, on the CPU. A text that is longer than a batch may be is read in parts."""
+    """Logits (B, C) of texts. A text that is longer than a batch may be is read in parts."""
     if len(codes[0]) > AT_ONCE and model.config.cell in CELLS:
-        tensors = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+        tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
         return torch.from_numpy(ClassNetwork(asdict(model.config), tensors)(codes))
-    device = next(model.parameters()).device
-    logits: Tensor = model(torch.from_numpy(padded(codes)).to(device))[0]
-    return logits.cpu()
+    logits: Tensor = model(torch.from_numpy(padded(codes)))[0]
+    return logits
 
 
 def nats(logits: Tensor, targets: Tensor, several: bool) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 
 from elman.checkpoint import write_whole
 from elman.data import ElmanError
-from elman.experiment import Task, prepare
+from elman.experiment import Task, carried_out, prepare
 from elman.picture import check_picture
 from elman.progress import Report
 from elman.runs import check_budget
@@ -221,8 +221,6 @@ def _trained(
     report: Report,
 ) -> Trained:
     """Raises KeyboardInterrupt where the run was interrupted."""
-    from elman.training import NothingLearned
-
     seed = task.estimator.get_params()["seed"] + k
     run = task.run({**changes, "seed": seed}, minutes, epochs, cell=cell)
     curve: list[tuple[int, float, float]] = []
@@ -234,14 +232,8 @@ def _trained(
     network: Any = run.network()
     about = cell, seed
     sizes = sum(p.numel() for p in network.parameters()), network.config.hidden_size
-    try:
-        result = run.train(report, watch=watch)
-        stopped = result.stopped
-    except NothingLearned as error:
-        stopped = error.stopped
-    if stopped == "interrupted":
-        raise KeyboardInterrupt
-    if stopped == "nan":
+    result = carried_out(run, report, watch)
+    if result is None:
         report.line(f"{cell}, seed {seed}: the loss became NaN")
         return Trained(*about, math.nan, *sizes, 0, 0, 0.0, tuple(curve))
     value = result.validation

@@ -17,7 +17,7 @@ from elman.text import TextGenerator
 from elman.windows import checksum
 
 if TYPE_CHECKING:
-    from elman.training import SeededRun
+    from elman.training import Result, SeededRun, Watch
 
 Estimator = TextGenerator | Forecaster | TextClassifier
 Keep = Callable[[ModelFile], None] | None
@@ -140,3 +140,19 @@ def _labels(
         {"texts": len(corpus.seen), "checksum of the texts": corpus.training.checksum() + corpus.held.checksum()},
         corpus, make,
     )  # fmt: skip
+
+
+def carried_out(run: "SeededRun", report: Report, watch: "Watch") -> "Result | None":
+    """What a run has learned; None where its loss became NaN, however late. Raises KeyboardInterrupt where the run was
+    interrupted."""
+    from elman.training import NothingLearned
+
+    try:
+        result = run.train(report, watch=watch)
+    except NothingLearned as error:
+        if error.stopped == "interrupted":
+            raise KeyboardInterrupt from None
+        return None
+    if result.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return None if result.stopped == "nan" else result

@@ -175,23 +175,21 @@ class ModuleSubject:
         wanted = (self.count, self.batch)
         if not self._by_step:
             raise ElmanError("targets need a module with an output for each step; this one has one in all.")
+        size = self._outputs.shape[-1]
         if not targets.is_floating_point():
             found = self._time_first(targets, 1)
-            outputs = self._outputs.shape[-1]
             if tuple(found.shape) != wanted:
                 raise ElmanError(
                     f"targets in whole numbers are classes, one for each step, {wanted} in steps and sequences: these "
                     f"have {tuple(targets.shape)}."
                 )
-            if bool(((found != _NONE) & ((found < 0) | (found >= outputs))).any()) or bool(
-                (found == _NONE).all()
-            ):
+            known = found[found != _NONE]
+            if not len(known) or known.min() < 0 or known.max() >= size:
                 raise ElmanError(
-                    f"targets must be classes from 0 to {outputs - 1}, as many as the module has outputs, or {_NONE} "
+                    f"targets must be classes from 0 to {size - 1}, as many as the module has outputs, or {_NONE} "
                     "for a step without one; some must be there."
                 )
             return found.long()
-        size = self._outputs.shape[-1]
         found = self._time_first(targets, 1 if self._flat else 2)
         found = found.unsqueeze(-1) if self._flat else found
         if tuple(found.shape) != (*wanted, size):
@@ -345,7 +343,7 @@ class ModuleSubject:
             self._asked_of = self.inputs[first:, :1]
             self._asked = int(self._last(self._asked_of)[0].argmax())
         name = f"output {self._asked}, the largest after the last step"
-        return Question(name, self._entered[0].detach(), first, "the output", self.count - first)
+        return Question(name, self._entered[0].detach(), first, "the output")
 
     def answer(self, entered: Tensor) -> Tensor:
         repeated = self._asked_of.expand(-1, entered.shape[1], *self._asked_of.shape[2:])

@@ -85,26 +85,25 @@ def memory(memory: Memory, term: Terms) -> str:
 
 def _reach(memory: Memory, term: Terms) -> str:
     """The figures in one row."""
-    few = "<small>too few steps to tell</small>"
-    half = (
-        "<small>it does not shrink</small>"
-        if memory.half_life == math.inf
-        else f"{memory.half_life:,.3g} <small>steps</small>"
-    )
-    if math.isnan(memory.half_life):
-        half = few
+    never = math.isinf(memory.half_life)
+    half = "<small>it does not shrink</small>" if never else f"{memory.half_life:,.3g} <small>steps</small>"
     given = memory.steps_given[-1] if memory.steps_given else 0
     found = {
         term.known("horizon"): f"{memory.horizon:,} <small>of {given:,} steps tried</small>",
         term.known("gradient horizon"): f"{memory.gradient_horizon:,} <small>steps</small>",
-        term.known("half-life", "half-life of the gradient"): half,
-        term.known("growth", "growth of the gradient"): few
-        if math.isnan(memory.growth)
-        else f"× {memory.growth:.3g} <small>a step back</small>",
+        term.known("half-life", "half-life of the gradient"): _told(memory.half_life, half),
+        term.known("growth", "growth of the gradient"): _told(
+            memory.growth, f"× {memory.growth:.3g} <small>a step back</small>"
+        ),
     }
     each = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in found.items())
     places = f'<p class="quiet">Means over {plural(memory.places, "place")} of the input.</p>'
     return f'<dl class="figures">{each}</dl>{places}'
+
+
+def _told(value: float, shown: str) -> str:
+    """A figure of the gradient, or why there is none."""
+    return "<small>too few steps to tell</small>" if math.isnan(value) else shown
 
 
 def _numbers(memory: Memory, name: str) -> str:

@@ -45,13 +45,13 @@ class Windowed(NamedTuple):
 
 class Question(NamedTuple):
     """One prediction to be explained: its name, what entered the layers (L, 1, E) from step `first` on, the unit of
-    what `Subject.answer` gives, and how many steps that reads."""
+    what `Subject.answer` gives, and of how many of the last steps it is asked, where not of all."""
 
     name: str
     entered: Tensor
     first: int
     unit: str
-    read: int
+    most: int | None = None
 
 
 class Subject(Protocol):

@@ -132,9 +132,7 @@ class TextSubject:
         first = max(0, len(self.codes) - _QUESTION)
         self._asked = int(self._run[0][-1].argmax())
         name = f"{self._symbol(self._asked)!r} as the next character"
-        return Question(
-            name, self._embedded(self.codes[first:, None]), first, "nats", len(self.codes) - first
-        )
+        return Question(name, self._embedded(self.codes[first:, None]), first, "nats")
 
     def answer(self, entered: Tensor) -> Tensor:
         """log p of the character in question."""
@@ -240,15 +238,12 @@ class LabelsSubject:
         return (F.logsigmoid(logits) if self.several else F.log_softmax(logits, dim=1))[:, self.asked]
 
     def question(self) -> Question | None:
-        """Of the whole text; of one with more words than are asked about, those before stay as they are."""
-        first = max(0, len(self.codes) - _WORDS)
-        self._before = self._embedded(self.codes[:first, None])
         name = str(self.trajectory.classes[self.asked])
-        entered = self._embedded(self.codes[first:, None])
-        return Question(name, entered, first, "log-odds", len(self.codes))
+        return Question(name, self._embedded(self.codes[:, None]), 0, "log-odds", _WORDS)
 
     def answer(self, entered: Tensor) -> Tensor:
-        logits = self._logits(torch.cat((self._before.expand(-1, entered.shape[1], -1), entered)))
+        """The log-odds of the label."""
+        logits = self._logits(entered)
         own = logits[:, self.asked]
         if self.several:
             return own
@@ -422,9 +417,7 @@ class SeriesSubject:
         return Windowed(torch.stack(losses), entered)
 
     def question(self) -> Question | None:
-        return Question(
-            "the mean of the forecast", self._last.entered, 0, "the series' unit", len(self.steps)
-        )
+        return Question("the mean of the forecast", self._last.entered, 0, "the series' unit")
 
     def answer(self, entered: Tensor) -> Tensor:
         n = entered.shape[1]

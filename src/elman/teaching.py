@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman.checkpoint import ModelFile
 from elman.class_baseline import TF_IDF
 from elman.class_corpus import Corpus
 from elman.class_data import Coded
@@ -22,13 +21,15 @@ from elman.class_measures import fit_scales, probabilities
 from elman.class_network import ClassNetwork
 
 
-def taught(corpus: Corpus, teacher: ModelFile) -> Corpus:
-    """The same texts, all of which are trained on: the unlabelled ones with what the teacher thinks of them."""
-    network = ClassNetwork(teacher.model, teacher.tensors)
-    held: list[npt.NDArray[np.floating[Any]]] = [network(corpus.held.codes), corpus.held_logits[TF_IDF]]
+def taught(corpus: Corpus, teacher: ClassNetwork, judged: npt.NDArray[np.floating[Any]]) -> Corpus:
+    """The same texts, all of which are trained on: the unlabelled ones with what the teacher thinks of them.
+
+    judged: its logits of those held back (N, C).
+    """
+    held: list[npt.NDArray[np.floating[Any]]] = [judged, corpus.held_logits[TF_IDF]]
     scales = fit_scales(held, corpus.held.classes, corpus.several)
     texts = corpus.unlabelled
-    logits = scales[0] * network(texts) + scales[1] * corpus.baselines.logits(texts)[TF_IDF]
+    logits = scales[0] * teacher(texts) + scales[1] * corpus.baselines.logits(texts)[TF_IDF]
     if corpus.weights is not None:
         logits = logits - np.log(corpus.weights)
     own = _as_probabilities(corpus.training.classes, len(corpus.classes))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from elman import checkpoint
 from elman.checkpoint import ModelFile
 from elman.data import ElmanError
-from elman.experiment import Task, prepare
+from elman.experiment import Task, carried_out, prepare
 from elman.picture import check_picture
 from elman.progress import Report
 from elman.runs import check_budget
@@ -227,8 +227,6 @@ class _Search:
 
     def _train(self, study: "Study", trial: "Trial", settings: Mapping[str, Any]) -> float | None:
         """The loss of a model with these settings; None where it was cut short, NaN where it failed."""
-        from elman.training import NothingLearned
-
         models: deque[ModelFile] = deque(maxlen=1)
         run = self.task.run(settings, self.minutes, self.epochs, models.append)
 
@@ -237,17 +235,11 @@ class _Search:
             return check.share >= EARLIEST and bool(trial.should_prune())
 
         shown = ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
-        try:
-            result = run.train(self.report, watch=watch)
-            stopped = result.stopped
-        except NothingLearned as error:
-            stopped = error.stopped
-        if stopped == "interrupted":
-            raise KeyboardInterrupt
-        if stopped == "nan":
+        result = carried_out(run, self.report, watch)
+        if result is None:
             self.report.line(f"trial {trial.number}: the loss became NaN. {shown}")
             return math.nan
-        if stopped == "pruned":
+        if result.stopped == "pruned":
             self.report.line(f"trial {trial.number}: cut short at {result.validation:.4g}. {shown}")
             return None
         best = self._keep(study, trial.number, result.validation, models[0])
